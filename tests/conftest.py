@@ -1,0 +1,17 @@
+"""Fixtures that tests share. Real data is used where it can be found and never required."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """A folder of real PubMed and PMC data; tests that ask for it skip where there is none."""
+    folder = Path(os.environ.get("BIOEMB_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no real data here: set BIOEMB_TEST_DATA to a folder that holds it")
+    return folder
