@@ -1,0 +1,145 @@
+"""The settings of every command: one flat frozen dataclass each; a field is a flag (`flags.py` parses them).
+
+Names are those that the field's users type already; the second name of a flag is its synonym elsewhere.
+"""
+
+from dataclasses import dataclass
+
+from bioemb.errors import ConfigError
+from bioemb.flags import flag
+from bioemb.records import PAIR_KINDS
+
+POOLING_CHOICES = ("auto", "cls", "mean", "last", "last_token", "max")
+MAX_LENGTH = "longest text in tokens; longer ones are cut (default: the model's own)"
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """Make title-abstract, title-passage and abstract-passage pairs from PubMed and PMC XML."""
+
+    input_path: tuple[str, ...] = flag("PubMed or PMC files (.xml, .nxml, .gz) or folders of them", output=False)
+    output_file: str = flag("pairs, as JSON lines (.jsonl, .jsonl.gz, .jsonl.zst)", output=False)
+    kinds: tuple[str, ...] = flag("kinds of pairs to make", PAIR_KINDS, choices=PAIR_KINDS)
+    languages: tuple[str, ...] = flag("languages to keep, ISO 639-2; `all` keeps every language", ("eng",))
+    min_title_words: int = flag("shortest title, in words", 3)
+    min_abstract_words: int = flag("shortest abstract, in words", 30)
+    passages_per_article: int = flag("passages sampled from each full text", 3)
+    keep_labels: bool = flag("write the labels of structured abstracts into the text (`METHODS: ...`)", False)
+    keep_types: tuple[str, ...] = flag("publication types to keep that are dropped by default (Letter, ...)", ())
+    seed: int = flag("seed of the passage sampling, keyed by article", 0)
+    skip_broken_files: bool = flag("count a broken file and go on, instead of stopping at it", False)
+    num_proc: int = flag("processes; the output is the same for any number", 1, output=False)
+    overwrite: bool = flag("replace an output that was made otherwise", False, output=False)
+
+
+@dataclass(frozen=True)
+class FilterConfig:
+    """Keep the pairs whose two sides a good domain model finds alike (weak-consistency filtering)."""
+
+    model_path: str = flag("model that scores the pairs: a folder or a hub name", output=False)
+    folder_path: str = flag("folder (or file) of pairs: .json, .jsonl (.gz, .zst), .parquet", output=False)
+    out_file_path: str = flag("kept pairs, as JSON lines", output=False)
+    sim_threshold: float = flag("lowest cosine that is kept, from -1 to 1", 0.75)
+    key_x: str = flag("key of the document, the longer side", "document")
+    key_y: str = flag("key of the query, the shorter side", "query")
+    max_length: int | None = flag(MAX_LENGTH, None)
+    pooling_method: str = flag("pooling; `auto` reads it from the model folder", "auto", choices=POOLING_CHOICES)
+    query_instruction: str | None = flag("text before each query (default: the model's own)", None)
+    passage_instruction: str | None = flag("text before each document (default: the model's own)", None)
+    batch_tokens: int = flag("tokens in a batch", 8192, output=False)
+    bf16: bool = flag("compute in bfloat16: faster, the last digits differ", False)
+    overwrite: bool = flag(
+        "replace an output that was made otherwise; scores that still hold are used again", False, output=False
+    )
+
+    def __post_init__(self):
+        if not -1 <= self.sim_threshold <= 1:
+            raise ConfigError(f"sim_threshold is {self.sim_threshold}; a cosine is from -1 to 1")
+        if self.key_x == self.key_y:
+            raise ConfigError(f"key_x and key_y are both {self.key_x!r}; they name the two sides of a pair")
+
+
+@dataclass(frozen=True)
+class MineConfig:
+    """Find hard negatives for each pair: passages that rank high for its query and are not its positive."""
+
+    model_name_or_path: str = flag(
+        "model that embeds: a folder or a hub name", output=False, also=("embedder_name_or_path",)
+    )
+    input_file: str = flag('examples {"query","pos",..} or pairs {"query","document",..}', output=False)
+    output_file: str = flag('examples {"query","pos":[..],"neg":[..]}, as JSON lines', output=False)
+    range_for_sampling: str = flag(
+        "ranks to sample from, `first-stop`: 0-based, stop excluded, positives counted", "10-210"
+    )
+    negative_number: int = flag("negatives for each query", 15)
+    candidate_pool: str | None = flag(
+        'passages to mine from instead of the input\'s own: {"text": ..} a line', None, output=False
+    )
+    sampling: str = flag("how to choose within the range", "uniform", choices=("uniform", "top", "simans"))
+    relative_margin: float | None = flag("drop above positive - |positive| * this (NV-Retriever: 0.05)", None)
+    absolute_margin: float | None = flag("drop above positive - this", None)
+    max_score: float | None = flag("drop above this cosine", None)
+    min_score: float | None = flag("drop below this cosine", None)
+    on_short: str = flag(
+        "when too few are left: random fills up, fewer keeps what there is, drop drops the row",
+        "random",
+        choices=("random", "fewer", "drop"),
+    )
+    seed: int = flag("seed of the sampling, keyed by the query's text", 0)
+    use_gpu_for_searching: bool = flag("search on all GPUs (needs a GPU faiss)", False, output=False)
+    index_factory: str = flag("faiss index; Flat is exact", "Flat", also=("faiss_index",))
+    query_instruction_for_retrieval: str | None = flag("text before each query (default: the model's own)", None)
+    query_instruction_format_for_retrieval: str = flag("how instruction and query are joined", "{}{}")
+    passage_instruction: str | None = flag("text before each passage (default: the model's own)", None)
+    embedder_query_max_length: int | None = flag(f"query: {MAX_LENGTH}", None)
+    embedder_passage_max_length: int | None = flag(f"passage: {MAX_LENGTH}", None)
+    pooling_method: str = flag("pooling; `auto` reads it from the model folder", "auto", choices=POOLING_CHOICES)
+    batch_tokens: int = flag("tokens in a batch", 8192, output=False)
+    search_batch_size: int = flag("queries searched at once", 1024, output=False)
+    bf16: bool = flag("compute in bfloat16: faster, the last digits differ", False)
+    overwrite: bool = flag(
+        "replace an output that was made otherwise; vectors that still hold are used again", False, output=False
+    )
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Score models with mteb, on the hub's data or on local files, against a starting model and BM25."""
+
+    model_path: str = flag("model to evaluate: a folder or a hub name", output=False)
+    save_folder: str = flag("folder of the results, in mteb's layout", "results", output=False)
+    task: tuple[str, ...] = flag(
+        "mteb task names, names of --local_data, or `bioemb-medical`", ("BIOSSES",), also=("tasks",)
+    )
+    local_data: str | None = flag(
+        "folder with TASK.jsonl (STS) or TASK/corpus.jsonl, queries.jsonl, qrels/test.tsv", None, output=False
+    )
+    baseline_model_path: tuple[str, ...] = flag(
+        "models to compare with, the first one the starting model", (), output=False
+    )
+    bm25: bool = flag("also score BM25 on the retrieval tasks", False)
+    query_max_len: int | None = flag(f"query: {MAX_LENGTH}", None)
+    passage_max_len: int | None = flag(f"passage: {MAX_LENGTH}", None)
+    pooling_method: str = flag("pooling; `auto` reads it from each model folder", "auto", choices=POOLING_CHOICES)
+    batch_tokens: int = flag("tokens in a batch", 8192, output=False)
+    bf16: bool = flag("compute in bfloat16: faster, the last digits differ", False)
+    overwrite: bool = flag("evaluate again what is in the save folder", False, output=False)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Run every stage that a recipe names, each skipped when its output is complete."""
+
+    recipe: str = flag("YAML file: stage names with their settings", output=False)
+    until: str | None = flag("stop after this stage", None, output=False)
+    overwrite: bool = flag("replace outputs that were made otherwise", False, output=False)
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Run the whole path offline on a small generated corpus with a small fresh encoder."""
+
+    output_dir: str = flag("folder for everything the demonstration makes", "demo", output=False)
+    records: int = flag("generated PubMed records", 4000)
+    seed: int = flag("seed of the corpus, the encoder and the training", 0)
+    overwrite: bool = flag("start over", False, output=False)

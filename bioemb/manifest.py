@@ -1,0 +1,75 @@
+"""What an output holds, written beside it: stage, version, settings, inputs, model, counts, complete or not.
+
+`begin` answers whether a stage has anything to do; `finish` says that it is done.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from bioemb import __version__
+from bioemb.errors import ConfigError, DataError
+from bioemb.files import hash_file, write_json
+
+
+def manifest_path(output: str | Path) -> Path:
+    return Path(f"{output}.manifest.json")
+
+
+def work_folder(output: str | Path) -> Path:
+    """Where a stage keeps what it goes on from, and what a run with other selection settings uses again."""
+    return Path(f"{output}.work")
+
+
+def describe(
+    stage: str, settings: dict[str, Any], inputs: Iterable[Path], models: dict[str, str] | None = None
+) -> dict:
+    """What decides an output: stage, settings, hash of each input, hash of each model's weights."""
+    hashes = {f"{number} {path.name}": hash_file(path) for number, path in enumerate(inputs)}
+    return {"stage": stage, "settings": settings, "inputs": hashes, "models": models or {}}
+
+
+def read_manifest(output: str | Path) -> dict[str, Any] | None:
+    """The manifest beside an output, or None. Raises DataError where it is damaged."""
+    path = manifest_path(output)
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"the manifest is damaged ({error}); delete it to start over", path) from None
+
+
+def begin(output: str | Path, description: dict[str, Any], overwrite: bool) -> bool:
+    """True when the stage has work to do; False when its output is complete and made from the same.
+
+    Raises ConfigError when the output, complete or interrupted, was made from something else.
+    """
+    output, found = Path(output), read_manifest(output)
+    if found is None and output.exists() and not overwrite:
+        raise ConfigError(f"{output} exists and was not made by this command; use --overwrite to replace it")
+    if found is not None and not overwrite:
+        difference = differences(found, description)
+        if difference:
+            raise ConfigError(f"{output} was made otherwise: {'; '.join(difference)}; use --overwrite to replace it")
+    if found is not None and found["complete"] and output.exists() and not differences(found, description):
+        return False
+    write_json(manifest_path(output), {"bioemb": __version__, **description, "complete": False})
+    return True
+
+
+def finish(output: str | Path, description: dict[str, Any], counts: dict[str, Any]) -> None:
+    """Say in the manifest that the output is complete, with the stage's counts."""
+    write_json(manifest_path(output), {"bioemb": __version__, **description, "counts": counts, "complete": True})
+
+
+def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """What differs between a manifest and a description, a phrase each."""
+    result = []
+    for group in ("settings", "inputs", "models"):
+        old, new = found.get(group, {}), wanted[group]
+        for key in sorted({*old, *new}):
+            if old.get(key) != new.get(key):
+                result.append(f"{key} was {old.get(key)!r}, is {new.get(key)!r}")
+    return result
