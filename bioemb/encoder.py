@@ -1,0 +1,183 @@
+"""The encoder: a transformers backbone, pooling and normalisation, with the prompts and lengths that belong to it.
+
+`model_folder.py` reads and writes the folders; `encoding.py` encodes a corpus; `trainer.py` trains.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bioemb.encoding import encode_texts
+from bioemb.errors import ConfigError, ModelError
+from bioemb.log import logger
+from bioemb.model_folder import Layout, find_folder, read_layout, weights_hash, write_layout
+from bioemb.pooling import POOLING
+
+Tokens = dict[str, Tensor]  # input_ids [n, t], attention_mask [n, t]
+Kind = Literal["query", "passage"]
+UNBOUNDED = 1_000_000  # a tokenizer without a length says some huge number
+
+
+class Encoder(nn.Module):
+    """Texts to vectors of width `width`; of length 1 when `normalize`, so that products are cosines."""
+
+    def __init__(self, backbone: nn.Module, tokenizer, layout: Layout):
+        """backbone: a transformers model; layout: pooling, normalisation, prompts and length, all given."""
+        super().__init__()
+        self.backbone, self.tokenizer, self.layout = backbone, tokenizer, layout
+        self.max_length = {"query": layout.max_length, "passage": layout.max_length, None: layout.max_length}
+        self.source = ""  # path or name that it was loaded from
+        self.weights_hash = ""  # of the folder that it was loaded from
+        for name, parameter in backbone.named_parameters():
+            if "pooler." in name:  # saved as it came, never used: DDP must not wait for its gradient
+                parameter.requires_grad_(False)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_name: str | Path,
+        pooling: str = "auto",
+        normalize: bool | None = None,
+        prompts: dict[str, str | None] | None = None,
+        trust_remote_code: bool = False,
+    ) -> "Encoder":
+        """Load a folder (sentence-transformers layout or plain transformers) or a hub name; weights in float32.
+
+        What the folder says of pooling, normalisation and prompts holds unless given here. Raises ModelError.
+        """
+        folder = find_folder(path_or_name)
+        layout = read_layout(folder)
+        backbone, tokenizer = _load(layout.backbone, trust_remote_code)
+        given = {kind: text for kind, text in (prompts or {}).items() if text is not None}
+        layout = Layout(
+            backbone=layout.backbone,
+            pooling=_choose_pooling(pooling, layout, backbone, path_or_name),
+            normalize=next(choice for choice in (normalize, layout.normalize, True) if choice is not None),
+            max_length=min(layout.max_length or UNBOUNDED, _positions(backbone, tokenizer)),
+            lower_case=layout.lower_case,
+            prompts={"query": "", "passage": "", **layout.prompts, **given},
+        )
+        encoder = cls(backbone, tokenizer, layout)
+        encoder.source, encoder.weights_hash = str(path_or_name), weights_hash(folder)
+        return encoder
+
+    @property
+    def width(self) -> int:
+        return self.backbone.config.hidden_size
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.backbone.parameters()).device
+
+    def set_max_length(self, query: int | None = None, passage: int | None = None) -> None:
+        """Cut queries and passages at these lengths in tokens. Raises ConfigError beyond the model's positions."""
+        limit = _positions(self.backbone, self.tokenizer)
+        for kind, length in (("query", query), ("passage", passage)):
+            if length is not None:
+                if not 2 < length <= limit:
+                    raise ConfigError(
+                        f"{kind} length is {length} tokens; {self.source or 'the model'} takes 3..{limit}"
+                    )
+                self.max_length[kind] = length
+
+    def forward(self, *groups: Tokens) -> tuple[Tensor, ...]:
+        """Vectors [n_i, d] of each group of tokens [n_i, t_i]; one call per step, so that DDP sees one forward."""
+        return tuple(self._embed(tokens) for tokens in groups)
+
+    def encode(self, texts: Sequence[str], *, kind: Kind | None = None, batch_tokens: int | None = None) -> np.ndarray:
+        """float32 [n, d] in input order, finite; kind None adds no prompt. Raises ModelError, ConfigError."""
+        return encode_texts(self, texts, kind, batch_tokens=batch_tokens)
+
+    def token_ids(self, texts: Sequence[str], kind: Kind | None) -> list[list[int]]:
+        """The token ids of each text with its prompt, cut at the kind's length, not padded."""
+        prompt = self.layout.prompts[kind] if kind else ""
+        texts = [prompt + text for text in texts]
+        if self.layout.lower_case:
+            texts = [text.lower() for text in texts]
+        return self.tokenizer(texts, truncation=True, max_length=self.max_length[kind])["input_ids"] if texts else []
+
+    def pad(self, token_ids: Sequence[list[int]], multiple: int | None = None) -> Tokens:
+        """Token ids as tensors [n, t], padded to the longest (to a multiple of so many tokens) on the model's side."""
+        batch = self.tokenizer.pad({"input_ids": list(token_ids)}, pad_to_multiple_of=multiple, return_tensors="pt")
+        return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+
+    def save(self, folder: str | Path) -> None:
+        """Write a folder that loads here, in transformers, sentence-transformers and text-embeddings-inference."""
+        folder = Path(folder)
+        max_length = max(self.max_length["query"], self.max_length["passage"])
+        self.backbone.save_pretrained(folder)
+        self.tokenizer.model_max_length = max_length
+        self.tokenizer.save_pretrained(folder)
+        layout = Layout(
+            folder, self.layout.pooling, self.layout.normalize, max_length, self.layout.lower_case, self.layout.prompts
+        )
+        write_layout(folder, layout, self.width)
+
+    def _embed(self, tokens: Tokens) -> Tensor:
+        hidden = self.backbone(**tokens).last_hidden_state  # [n, t, d]
+        vectors = POOLING[self.layout.pooling](hidden, tokens["attention_mask"])  # [n, d]
+        return F.normalize(vectors.float(), dim=-1) if self.layout.normalize else vectors.float()
+
+
+def prompt_from_instruction(instruction: str | None, template: str = "{}{}") -> str | None:
+    """The prompt that stands before a text, from FlagEmbedding's instruction and format; None stays None."""
+    if instruction is None:
+        return None
+    try:
+        prompt, rest = template.replace("\\n", "\n").format(instruction, "\0").split("\0")
+    except (IndexError, KeyError, ValueError):
+        prompt, rest = "", "?"
+    if rest:
+        raise ConfigError(f"instruction format {template!r}: expected two {{}}, the text's own at the end")
+    return prompt
+
+
+def _load(folder: Path, trust_remote_code: bool):
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        if config.is_encoder_decoder:
+            raise ModelError(f"{folder} is an encoder-decoder ({config.model_type}); use an encoder or a decoder")
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        backbone = AutoModel.from_pretrained(
+            folder, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{folder} cannot be loaded: {reason}") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return backbone, tokenizer
+
+
+def _choose_pooling(asked: str, layout: Layout, backbone: nn.Module, name: str | Path) -> str:
+    if asked != "auto":
+        asked = "last" if asked == "last_token" else asked
+        if asked not in POOLING:
+            raise ConfigError(f"pooling {asked!r}: expected auto, {', '.join(POOLING)}")
+        if layout.pooling and asked != layout.pooling:
+            logger.warning("%s says pooling %s; %s was asked for and is used", name, layout.pooling, asked)
+        return asked
+    if layout.pooling:
+        return layout.pooling
+    default = "last" if _is_causal(backbone) else "mean"
+    logger.warning("%s does not say how it pools; taking %s (choose with the pooling flag)", name, default)
+    return default
+
+
+def _is_causal(backbone: nn.Module) -> bool:
+    return any(getattr(module, "is_causal", False) for module in backbone.modules())
+
+
+def _positions(backbone: nn.Module, tokenizer) -> int:
+    """How many tokens the model takes."""
+    positions = getattr(backbone.config, "max_position_embeddings", None) or UNBOUNDED
+    return min(positions, tokenizer.model_max_length, UNBOUNDED)

@@ -1,0 +1,78 @@
+"""Encoding many texts: sorted by tokens, in batches of a token budget, restored to order, checked to be finite.
+
+A text's vector does not depend on its batch beyond rounding. `encode_to_blocks` fills a folder of blocks and goes
+on where it stopped; block by block, it gives the same bytes in one run or in many.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+
+from bioemb.blocks import BlockFolder
+from bioemb.errors import DataError, ModelError
+from bioemb.log import progress
+
+if TYPE_CHECKING:
+    from bioemb.encoder import Encoder, Kind
+
+CPU_BATCH_TOKENS = 2048  # fits the caches of a core or two; larger batches were slower
+GPU_BATCH_TOKENS = 65536
+
+
+class Texts(Protocol):
+    """Texts by slices, in memory or on disk."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: slice) -> Sequence[str]: ...
+
+
+def encode_texts(
+    encoder: "Encoder",
+    texts: Sequence[str],
+    kind: "Kind | None",
+    *,
+    batch_tokens: int | None = None,
+    bf16: bool = False,
+) -> np.ndarray:
+    """float32 [n, d], in input order. Raises DataError for what is not text, ModelError for a vector not finite."""
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(f"text {index} to encode is {type(text).__name__}, expected str")
+    device = encoder.device
+    budget = batch_tokens or (CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS)
+    token_ids = encoder.token_ids(texts, kind)
+    vectors = np.empty((len(texts), encoder.width), np.float32)
+    was_training = encoder.training
+    encoder.eval()
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        for rows in token_batches([len(ids) for ids in token_ids], budget):
+            tokens = encoder.pad([token_ids[row] for row in rows])
+            (batch,) = encoder({name: tensor.to(device) for name, tensor in tokens.items()})
+            vectors[rows] = batch.float().cpu().numpy()
+    encoder.train(was_training)
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        index = int(np.argmin(finite))
+        raise ModelError(f"{encoder.source or 'the model'} gave a vector that is not finite for: {texts[index][:80]!r}")
+    return vectors
+
+
+def token_batches(lengths: Sequence[int], budget: int) -> Iterator[np.ndarray]:
+    """Rows in batches of at most `budget` tokens after padding (one text at least), the longest texts first."""
+    order = np.argsort(-np.asarray(lengths, dtype=np.int64), kind="stable")
+    start = 0
+    while start < len(order):
+        size = max(1, budget // max(1, lengths[order[start]]))
+        yield order[start : start + size]
+        start += size
+
+
+def encode_to_blocks(
+    encoder: "Encoder", texts: Texts, kind: "Kind", folder: BlockFolder, *, batch_tokens: int | None, bf16: bool
+) -> None:
+    """Fill the folder's missing blocks with the vectors of the texts, one block in memory at a time."""
+    for index in progress(folder.missing(), f"encode {kind}s, blocks of {folder.block_rows}"):
+        vectors = encode_texts(encoder, texts[folder.span(index)], kind, batch_tokens=batch_tokens, bf16=bf16)
+        folder.write(index, vectors)

@@ -1,0 +1,180 @@
+"""Model folders in the sentence-transformers layout: what they say of pooling, normalisation, prompts and length.
+
+Read: the layout of every version up to 6.x. Written: the older key names, which sentence-transformers,
+text-embeddings-inference and vLLM all understand. No weights are touched here.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bioemb.errors import ModelError
+from bioemb.files import hash_file, write_json
+
+# Pooling names: ours, the flag of the older layout; the newer layout says `pooling_mode: <name>`.
+OLD_POOLING_KEYS = {
+    "cls": "pooling_mode_cls_token",
+    "mean": "pooling_mode_mean_tokens",
+    "max": "pooling_mode_max_tokens",
+    "last": "pooling_mode_lasttoken",
+}
+UNKNOWN_POOLING_KEYS = ("pooling_mode_mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens")
+NEW_POOLING_NAMES = {"cls": "cls", "mean": "mean", "max": "max", "lasttoken": "last"}
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
+HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.py")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a model folder says of itself; None where it says nothing."""
+
+    backbone: Path
+    pooling: str | None = None
+    normalize: bool | None = None
+    max_length: int | None = None
+    lower_case: bool = False
+    prompts: dict[str, str] = field(default_factory=dict)  # by "query" and "passage"
+
+
+def find_folder(path_or_name: str | Path) -> Path:
+    """The local folder of a model, fetched from the hub when the name is not a folder. Raises ModelError."""
+    path, name = Path(path_or_name).expanduser(), str(path_or_name)
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ModelError(f"{name} is a file; a model is a folder with config.json and model.safetensors")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/"):
+        raise ModelError(f"there is no model folder {name}")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{name} is neither a folder here nor to be had from the hub ({reason})") from None
+
+
+def read_layout(folder: Path) -> Layout:
+    """What the folder's files say; a plain transformers folder says nothing. Raises ModelError."""
+    if not (folder / "modules.json").exists():
+        _require_model_files(folder)
+        return Layout(folder)
+    modules = {_module_name(module): folder / module["path"] for module in _read_json(folder / "modules.json")}
+    unknown = set(modules) - {"Transformer", "Pooling", "Normalize"}
+    if unknown or "Transformer" not in modules:
+        raise ModelError(f"{folder}: modules.json names {sorted(modules)}; known are Transformer, Pooling, Normalize")
+    _require_model_files(modules["Transformer"])
+    settings = _read_json(modules["Transformer"] / "sentence_bert_config.json", absent={})
+    pooling = _read_pooling(modules["Pooling"] / "config.json") if "Pooling" in modules else None
+    prompts = _read_json(folder / "config_sentence_transformers.json", absent={}).get("prompts") or {}
+    return Layout(
+        backbone=modules["Transformer"],
+        pooling=pooling,
+        normalize="Normalize" in modules,
+        max_length=settings.get("max_seq_length"),
+        lower_case=bool(settings.get("do_lower_case")),
+        prompts={
+            "query": prompts.get("query") or "",
+            "passage": prompts.get("passage") or prompts.get("document") or "",
+        },
+    )
+
+
+def write_layout(folder: Path, layout: Layout, width: int) -> None:
+    """Add to a saved transformers folder the files that say how its vectors are made; `width` is their length."""
+    library = "sentence_transformers.models."
+    modules = [("", "Transformer"), ("1_Pooling", "Pooling")] + [("2_Normalize", "Normalize")] * bool(layout.normalize)
+    write_json(
+        folder / "modules.json",
+        [{"idx": i, "name": str(i), "path": path, "type": library + kind} for i, (path, kind) in enumerate(modules)],
+    )
+    for path, _ in modules:
+        (folder / path).mkdir(exist_ok=True)
+    flags = {key: name == layout.pooling for name, key in OLD_POOLING_KEYS.items()}
+    flags |= dict.fromkeys(UNKNOWN_POOLING_KEYS, False)
+    write_json(
+        folder / "1_Pooling" / "config.json", {"word_embedding_dimension": width, **flags, "include_prompt": True}
+    )
+    write_json(
+        folder / "sentence_bert_config.json",
+        {"max_seq_length": layout.max_length, "do_lower_case": layout.lower_case},
+    )
+    prompts = {"query": layout.prompts.get("query", ""), "document": layout.prompts.get("passage", "")}
+    write_json(
+        folder / "config_sentence_transformers.json",
+        {
+            "__version__": {"sentence_transformers": "3.0.0"},
+            "model_type": "SentenceTransformer",
+            "prompts": prompts,
+            "default_prompt_name": None,
+            "similarity_fn_name": "cosine",
+        },
+    )
+
+
+def weights_hash(folder: Path) -> str:
+    """32 hexadecimal digits that change with the weights, the tokenizer or the way that vectors are made."""
+    digest = hashlib.blake2b(digest_size=16)
+    names = (
+        "*.safetensors",
+        "config.json",
+        "tokenizer.json",
+        "vocab.*",
+        "modules.json",
+        "*/config.json",
+        "sentence_bert_config.json",
+        "config_sentence_transformers.json",
+    )
+    for path in sorted({path for name in names for path in folder.glob(name)}):
+        digest.update(f"{path.relative_to(folder).as_posix()} {hash_file(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _module_name(module: dict[str, Any]) -> str:
+    return module["type"].rsplit(".", 1)[-1]
+
+
+def _require_model_files(folder: Path) -> None:
+    if not (folder / "config.json").exists():
+        raise ModelError(f"{folder} has no config.json, so it is not a model folder")
+    if not any((folder / name).exists() for name in TOKENIZER_FILES):
+        raise ModelError(
+            f"{folder} has no tokenizer (none of {', '.join(TOKENIZER_FILES)}); save the model's own there"
+        )
+    if not list(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"{folder} has no .safetensors weights; pickled ones (.bin) are never loaded because they can run code: "
+            "convert them once, where you trust them, with save_pretrained of transformers"
+        )
+
+
+def _read_pooling(path: Path) -> str:
+    config = _read_json(path)
+    if "pooling_mode" in config:
+        mode = config["pooling_mode"]
+        chosen = [NEW_POOLING_NAMES[mode]] if mode in NEW_POOLING_NAMES else []
+    else:
+        unknown = any(config.get(key) for key in UNKNOWN_POOLING_KEYS)
+        chosen = [] if unknown else [name for name, key in OLD_POOLING_KEYS.items() if config.get(key)]
+    if len(chosen) != 1:
+        raise ModelError(f"{path}: the pooling is not one of {', '.join(OLD_POOLING_KEYS)}; name one by hand")
+    return chosen[0]
+
+
+def _read_json(path: Path, absent: Any = None) -> Any:
+    if absent is not None and not path.exists():
+        return absent
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from None
