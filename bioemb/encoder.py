@@ -20,7 +20,7 @@ from bioemb.pooling import POOLING
 
 Tokens = dict[str, Tensor]  # input_ids [n, t], attention_mask [n, t]
 Kind = Literal["query", "passage"]
-UNBOUNDED = 1_000_000  # a tokenizer without a length says some huge number
+UNBOUNDED = 1_000_000  # tokens, of a model without positions
 
 
 class Encoder(nn.Module):
@@ -58,7 +58,7 @@ class Encoder(nn.Module):
             backbone=layout.backbone,
             pooling=_choose_pooling(pooling, layout, backbone, path_or_name),
             normalize=next(choice for choice in (normalize, layout.normalize, True) if choice is not None),
-            max_length=min(layout.max_length or UNBOUNDED, _positions(backbone, tokenizer)),
+            max_length=min(layout.max_length or tokenizer.model_max_length, _positions(backbone)),
             lower_case=layout.lower_case,
             prompts={"query": "", "passage": "", **layout.prompts, **given},
         )
@@ -74,9 +74,13 @@ class Encoder(nn.Module):
     def device(self) -> torch.device:
         return next(self.backbone.parameters()).device
 
+    def to_best_device(self) -> "Encoder":
+        """Move to the GPU where there is one."""
+        return self.to("cuda") if torch.cuda.is_available() else self
+
     def set_max_length(self, query: int | None = None, passage: int | None = None) -> None:
         """Cut queries and passages at these lengths in tokens. Raises ConfigError beyond the model's positions."""
-        limit = _positions(self.backbone, self.tokenizer)
+        limit = _positions(self.backbone)
         for kind, length in (("query", query), ("passage", passage)):
             if length is not None:
                 if not 2 < length <= limit:
@@ -93,13 +97,21 @@ class Encoder(nn.Module):
         """float32 [n, d] in input order, finite; kind None adds no prompt. Raises ModelError, ConfigError."""
         return encode_texts(self, texts, kind, batch_tokens=batch_tokens)
 
-    def token_ids(self, texts: Sequence[str], kind: Kind | None) -> list[list[int]]:
-        """The token ids of each text with its prompt, cut at the kind's length, not padded."""
-        prompt = self.layout.prompts[kind] if kind else ""
-        texts = [prompt + text for text in texts]
+    def token_ids(
+        self, texts: Sequence[str], kind: Kind | None, prompts: Sequence[str | None] | None = None
+    ) -> list[list[int]]:
+        """The token ids of each text with its prompt, cut at the kind's length, not padded.
+
+        prompts: a text's own, one each, None where the kind's prompt is to stand.
+        """
+        if not texts:
+            return []
+        default = self.layout.prompts[kind] if kind else ""
+        own = [default if prompt is None else prompt for prompt in prompts or [None] * len(texts)]
+        texts = [prompt + text for prompt, text in zip(own, texts, strict=True)]
         if self.layout.lower_case:
             texts = [text.lower() for text in texts]
-        return self.tokenizer(texts, truncation=True, max_length=self.max_length[kind])["input_ids"] if texts else []
+        return self.tokenizer(texts, truncation=True, max_length=self.max_length[kind])["input_ids"]
 
     def pad(self, token_ids: Sequence[list[int]], multiple: int | None = None) -> Tokens:
         """Token ids as tensors [n, t], padded to the longest (to a multiple of so many tokens) on the model's side."""
@@ -177,7 +189,9 @@ def _is_causal(backbone: nn.Module) -> bool:
     return any(getattr(module, "is_causal", False) for module in backbone.modules())
 
 
-def _positions(backbone: nn.Module, tokenizer) -> int:
-    """How many tokens the model takes."""
-    positions = getattr(backbone.config, "max_position_embeddings", None) or UNBOUNDED
-    return min(positions, tokenizer.model_max_length, UNBOUNDED)
+def _positions(backbone: nn.Module) -> int:
+    """How many tokens the model takes; models of RoBERTa's kind leave the first positions to padding."""
+    for name, module in backbone.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return getattr(backbone.config, "max_position_embeddings", None) or UNBOUNDED

@@ -45,12 +45,12 @@ def from_mapping(config_class: type, values: dict[str, Any], command: str) -> An
     converted = {}
     for key, value in values.items():
         if key not in names:
-            raise ConfigError(f"{command}: unknown setting {key!r}{nearest(key, names)}")
+            raise ConfigError(f"unknown setting {key!r}{nearest(key, names)}")
         name = names[key]
-        converted[name] = _convert_value(value, types_of[name], fields[name], f"{command}: --{name}")
+        converted[name] = _convert_value(value, types_of[name], fields[name], f"--{name}")
     missing = [f"--{n}" for n, f in fields.items() if f.default is dataclasses.MISSING and n not in converted]
     if missing:
-        raise ConfigError(f"{command}: {', '.join(missing)} must be given (see `{command} --help`)")
+        raise ConfigError(f"{', '.join(missing)} must be given (see `{command} --help`)")
     return config_class(**converted)
 
 
@@ -105,7 +105,7 @@ def build_parser(config_class: type, command: str) -> argparse.ArgumentParser:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> typing.NoReturn:
-        raise ConfigError(f"{self.prog}: {message} (see `{self.prog} --help`)")
+        raise ConfigError(f"{message} (see `{self.prog} --help`)")
 
 
 class _HelpFormatter(argparse.HelpFormatter):
@@ -125,9 +125,9 @@ def _parse_words(parser: argparse.ArgumentParser, words: list[str]) -> dict[str,
     unknown = [word for word in rest if word.startswith("--")]
     if unknown:
         name = unknown[0].split("=")[0]
-        raise ConfigError(f"{parser.prog}: unknown flag {name}{nearest(name, known)} (see `{parser.prog} --help`)")
+        raise ConfigError(f"unknown flag {name}{nearest(name, known)} (see `{parser.prog} --help`)")
     if rest:
-        raise ConfigError(f"{parser.prog}: do not know what to do with {' '.join(map(repr, rest))}")
+        raise ConfigError(f"do not know what to do with {' '.join(map(repr, rest))}")
     return vars(given)
 
 

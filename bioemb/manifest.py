@@ -3,6 +3,7 @@
 `begin` answers whether a stage has anything to do; `finish` says that it is done.
 """
 
+import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -73,3 +74,8 @@ def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
             if old.get(key) != new.get(key):
                 result.append(f"{key} was {old.get(key)!r}, is {new.get(key)!r}")
     return result
+
+
+def work_key(description: dict[str, Any]) -> str:
+    """12 hexadecimal digits that name the folder of an intermediate result made from this."""
+    return hashlib.blake2b(json.dumps(description, sort_keys=True).encode(), digest_size=6).hexdigest()

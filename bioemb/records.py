@@ -44,8 +44,24 @@ class Article:
     publication_types: tuple[str, ...] = ()
     links: tuple[tuple[str, int], ...] = ()  # (RefType, PMID) of CommentsCorrections
     vernacular_title: str = ""
+    summary: str = ""  # a second abstract in plain words, where there is one
     license: str = ""
     flags: frozenset[str] = frozenset()  # "translated_title", "truncated", "retracted", ...
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """PubMed withdraws a record: an earlier article with this PMID goes."""
+
+    pmid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A record that cannot become an article, and where it stands."""
+
+    reason: str
+    line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,97 @@
+"""Checkpoints: everything a run goes on from, in safetensors and JSON, whole or absent.
+
+A checkpoint is a model folder that loads as any other, with the optimiser's state, the random state of every
+process and the place in the run beside it. Nothing in it is a pickle.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.optim import Optimizer
+
+from bioemb.errors import DataError
+from bioemb.files import write_json
+
+PREFIX = "checkpoint-"
+
+
+def list_checkpoints(output_dir: str | Path) -> list[Path]:
+    """The whole checkpoints of a run, the oldest first."""
+    found = [path for path in Path(output_dir).glob(f"{PREFIX}*") if path.name.removeprefix(PREFIX).isdigit()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix(PREFIX)))
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state by parameter number and name: `17.exp_avg`."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{number}.{name}": torch.as_tensor(value).contiguous()
+        for number, of in state.items()
+        for name, value in of.items()
+    }
+
+
+def load_optimizer(optimizer: Optimizer, path: Path) -> None:
+    """Put back what `optimizer_tensors` gave."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in read_tensors(path).items():
+        number, name = key.split(".", 1)
+        state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def random_tensors() -> dict[str, Tensor]:
+    """This process's random state."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["gpu"] = torch.cuda.get_rng_state()
+    return states
+
+
+def restore_random(path: Path) -> None:
+    """Put back what `random_tensors` gave."""
+    states = read_tensors(path)
+    torch.set_rng_state(states["cpu"])
+    if "gpu" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["gpu"])
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. Raises DataError."""
+    try:
+        return load_file(path)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"cannot be read ({error}); remove this checkpoint to go on from the one before", path
+        ) from None
+    except Exception as error:  # safetensors' own error derives from Exception alone
+        if type(error).__name__ != "SafetensorError":
+            raise
+        raise DataError(f"is damaged ({error}); remove this checkpoint to go on from the one before", path) from None
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    save_file({name: tensor.detach().cpu() for name, tensor in tensors.items()}, path)
+
+
+def write_state(folder: Path, state: dict[str, Any]) -> None:
+    write_json(folder / "trainer_state.json", state)
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """Where the run was. Raises DataError where the folder is no checkpoint."""
+    try:
+        return json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"this is not a checkpoint of a training run ({error})", folder) from None
+
+
+def drop_old(output_dir: str | Path, limit: int | None) -> None:
+    """Remove the oldest checkpoints beyond the limit."""
+    for path in list_checkpoints(output_dir)[: -limit if limit else 0]:
+        shutil.rmtree(path)

@@ -1,0 +1,64 @@
+"""The commands: `bioemb <command> [flags]`. Errors of the user's making are one line and exit 2, interruptions 130."""
+
+import importlib
+import sys
+
+from bioemb import __version__, config
+from bioemb.errors import BioembError
+from bioemb.flags import nearest, parse
+from bioemb.log import configure_logging
+
+# command: its settings, and the module of its `run`, which is imported when it is called
+COMMANDS = {
+    "extract": (config.ExtractConfig, "bioemb.stages.extract"),
+    "filter": (config.FilterConfig, "bioemb.stages.filter"),
+    "mine": (config.MineConfig, "bioemb.stages.mine"),
+    "train": (config.TrainConfig, "bioemb.stages.train"),
+    "evaluate": (config.EvaluateConfig, "bioemb.stages.evaluate"),
+    "run": (config.RunConfig, "bioemb.stages.run"),
+    "demo": (config.DemoConfig, "bioemb.stages.demo"),
+}
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run a command and return its exit code."""
+    words = sys.argv[1:] if words is None else words
+    if not words or words[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if words[0] == "--version":
+        print(f"bioemb {__version__}")
+        return 0
+    if words[0] not in COMMANDS:
+        print(
+            f"bioemb: unknown command {words[0]!r}{nearest(words[0], COMMANDS)} (see `bioemb --help`)", file=sys.stderr
+        )
+        return 2
+    return run_command(words[0], words[1:], f"bioemb {words[0]}")
+
+
+def run_command(command: str, words: list[str], program: str) -> int:
+    """Parse the words, run the command, print its result to stdout; the exit code."""
+    configure_logging()
+    config_class, module = COMMANDS[command]
+    try:
+        settings = parse(config_class, words, program)
+        print(importlib.import_module(module).run(settings))
+    except BioembError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interruption:
+        print(f"{program}: {interruption or 'interrupted'}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def usage() -> str:
+    """The commands with a line each."""
+    lines = [f"  {name:<10} {config_class.__doc__.splitlines()[0]}" for name, (config_class, _) in COMMANDS.items()]
+    return (
+        "usage: bioemb COMMAND [flags]\n\nFrom raw PubMed to an evaluated biomedical text-embedding model.\n\n"
+        + "\n".join(lines)
+        + "\n\nEach takes --help, and --config FILE with its flags as YAML. Training on several processes:\n"
+        "accelerate launch train.py [flags] (or torchrun --nproc_per_node N train.py [flags])."
+    )

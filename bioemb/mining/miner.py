@@ -1,0 +1,36 @@
+"""From vectors in blocks to each query's nearest passages: shard by shard of the corpus, block by block of queries.
+
+What embeds and what searches come as arguments; memory is one shard's index and one block of results.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+
+from bioemb.mining.search import Searcher, merge_top_k
+
+
+def search_shard(
+    new_searcher: Callable[[], Searcher],
+    passages: Iterable[np.ndarray],
+    first_id: int,
+    queries: Iterable[np.ndarray],
+    k: int,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(scores [b, k], ids [b, k]) of every block of queries [b, d] in one shard of the corpus.
+
+    passages: the shard's vectors in blocks; first_id: the number of its first passage in the whole corpus.
+    """
+    searcher = new_searcher()
+    for vectors in passages:
+        searcher.add(vectors)
+    for block in queries:
+        scores, ids = searcher.search(block, k)
+        yield scores, np.where(ids >= 0, ids + first_id, -1)
+
+
+def merged(results: list[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """One block's results from all shards as if the corpus had been searched whole."""
+    if len(results) == 1:
+        return results[0]
+    return merge_top_k([scores for scores, _ in results], [ids for _, ids in results], k)

@@ -1,0 +1,28 @@
+"""The optimiser's parameter groups and the learning rate of each step."""
+
+from torch import nn
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from bioemb.errors import ConfigError
+
+
+def make_optimizer(
+    modules: nn.Module, learning_rate: float, weight_decay: float, betas: tuple[float, float], epsilon: float
+) -> AdamW:
+    """AdamW over what is trained; biases, norms and other vectors do not decay."""
+    trained = [parameter for parameter in modules.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return AdamW(groups, lr=learning_rate, betas=betas, eps=epsilon)
+
+
+def make_schedule(name: str, optimizer: Optimizer, warmup_steps: int, total_steps: int) -> LambdaLR:
+    """The learning rate over the steps, by transformers' names. Raises ConfigError."""
+    from transformers import SchedulerType, get_scheduler
+
+    if name not in {kind.value for kind in SchedulerType}:
+        raise ConfigError(f"lr_scheduler_type {name!r}: expected one of {', '.join(k.value for k in SchedulerType)}")
+    return get_scheduler(name, optimizer, num_warmup_steps=warmup_steps, num_training_steps=total_steps)

@@ -1,0 +1,150 @@
+"""What a mining run works on, as tables on disk: each row's query and positives, and every passage once.
+
+Passages are numbered in the order of their first appearance; those that may be found come first. One dictionary
+entry a passage is held in memory while the tables are written (about 200 bytes), nothing after.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset
+
+from bioemb.errors import DataError
+from bioemb.files import Located, read_records, text_field, write_json
+from bioemb.log import progress
+from bioemb.mining.exclusions import Exclusions
+from bioemb.records import same_text_key, stable_hash
+from bioemb.tables import open_table, write_table
+
+PASSAGES = pa.schema([("text", pa.string())])
+ROWS = pa.schema([("query", pa.string()), ("positives", pa.list_(pa.int64())), ("identity", pa.int64())])
+
+
+class Tables(NamedTuple):
+    """Rows in the order of the input, passages by number, and what is excluded for a row."""
+
+    rows: Dataset  # query, positives, identity
+    passages: Dataset  # text
+    searched: int  # passages below this number are the candidates
+    identities: dict[int, int]  # of passages whose articles are known
+    exclusions: Exclusions
+
+
+def open_tables(folder: Path, files: list[Path], pool: list[Path]) -> Tables:
+    """The tables in a folder, made from the files when they are not there. Raises DataError with file and line."""
+    if not (folder / "counts.json").exists():
+        _write_tables(folder, files, pool)
+    counts = json.loads((folder / "counts.json").read_text(encoding="utf-8"))
+    rows, passages = open_table(folder / "rows.arrow"), open_table(folder / "passages.arrow")
+    numbers, identities = np.load(folder / "identities.npy")
+    exclusions = Exclusions(
+        _hashes(passages, "text"),
+        (numbers, identities),
+        _hashes(rows, "query"),
+        [np.asarray(some, np.int64) for some in rows.with_format(None)["positives"]],
+    )
+    return Tables(
+        rows, passages, counts["searched"], dict(zip(numbers.tolist(), identities.tolist(), strict=True)), exclusions
+    )
+
+
+def read_examples(files: list[Path]) -> Iterator[tuple[Located, str, list[str], list[str]]]:
+    """Each row with its query, positives and old negatives; the filter's pairs have one positive, their document."""
+    for located in read_records(files):
+        record, path, line = located
+        query = text_field(located, "query")
+        if "pos" not in record and "document" in record:
+            positives = [text_field(located, "document")]
+        else:
+            positives = _text_list(located, "pos")
+        if not positives:
+            raise DataError("'pos' is empty; a row needs at least one positive", path, line)
+        negatives = _text_list(located, "neg") if record.get("neg") else []
+        if not all(text.strip() for text in (query, *positives, *negatives)):
+            raise DataError("an empty text among the query, 'pos' and 'neg'", path, line)
+        yield located, query, positives, negatives
+
+
+class _Passages:
+    """Numbers texts in the order of their first appearance and hands the new ones on to a table."""
+
+    def __init__(self):
+        self.numbers: dict[bytes, int] = {}
+        self.new: list[dict[str, str]] = []
+        self.identities: dict[tuple[int, int], None] = {}  # (passage, identity), in order
+
+    def number(self, text: str, identity: int | None) -> int:
+        key = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        number = self.numbers.get(key)
+        if number is None:
+            number = self.numbers[key] = len(self.numbers)
+            self.new.append({"text": text})
+        if identity is not None:
+            self.identities[number, identity] = None
+        return number
+
+    def drain(self) -> list[dict[str, str]]:
+        drained, self.new = self.new, []
+        return drained
+
+
+def _write_tables(folder: Path, files: list[Path], pool: list[Path]) -> None:
+    passages = _Passages()
+    found: dict[str, int] = {}
+    rows: list[dict] = []
+
+    def passage_rows() -> Iterator[dict[str, str]]:
+        for located in progress(read_records(pool), "read the pool") if pool else ():
+            passages.number(text_field(located, "text"), _identity(located))
+            yield from passages.drain()
+        found["pool"] = len(passages.numbers)
+        for located, query, positives, negatives in progress(read_examples(files), "read examples"):
+            identity = _identity(located)
+            ids = [passages.number(text, identity) for text in positives]
+            if not pool:
+                for text in negatives:
+                    passages.number(text, None)
+            rows.append({"query": query, "positives": ids, "identity": identity})
+            yield from passages.drain()
+
+    write_table(folder / "passages.arrow", PASSAGES, passage_rows())
+    if not rows:
+        raise DataError("there are no rows to mine for", files[0])
+    write_table(folder / "rows.arrow", ROWS, rows)
+    edges = np.array(list(passages.identities), np.int64).reshape(-1, 2)
+    np.save(folder / "identities.npy", edges.T, allow_pickle=False)
+    searched = found["pool"] if pool else len(passages.numbers)
+    write_json(folder / "counts.json", {"rows": len(rows), "passages": len(passages.numbers), "searched": searched})
+
+
+def _hashes(table: Dataset, column: str) -> np.ndarray:
+    """int64 [n]: what texts that read the same share."""
+    step = 10_000
+    hashes: Iterable[int] = (
+        stable_hash(same_text_key(text))
+        for start in range(0, len(table), step)
+        for text in table[start : start + step][column]
+    )
+    return np.fromiter(hashes, np.int64, len(table))
+
+
+def _identity(located: Located) -> int | None:
+    value = located.record.get("identity")
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise DataError(f"'identity' is {value!r}, expected a whole number", located.path, located.line)
+    return value
+
+
+def _text_list(located: Located, key: str) -> list[str]:
+    record, path, line = located
+    if key not in record:
+        raise DataError(f"no key {key!r}; the row has {', '.join(map(repr, record)) or 'none'}", path, line)
+    values = record[key]
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise DataError(f"{key!r} must be a list of texts, got {values!r:.60}", path, line)
+    return values

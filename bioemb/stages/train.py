@@ -1,0 +1,162 @@
+"""`accelerate launch train.py`: examples in, a trained encoder and its checkpoints out."""
+
+import importlib
+import inspect
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bioemb import checkpoint
+from bioemb.config import TrainConfig
+from bioemb.errors import ConfigError
+from bioemb.files import RECORD_SUFFIXES, list_files
+from bioemb.flags import output_settings
+from bioemb.log import logger
+from bioemb.manifest import begin, describe, finish, work_folder
+
+
+def run(config: TrainConfig) -> str:
+    """Train, or go on, or find that there is nothing to do. Raises the errors of a user's making."""
+    from accelerate.utils import set_seed
+
+    from bioemb.encoder import Encoder, prompt_from_instruction
+    from bioemb.trainer import Trainer
+
+    accelerator = make_accelerator(config)
+    encoder_of = dict(
+        pooling=config.sentence_pooling_method,
+        normalize=config.normlized,
+        prompts={
+            "query": prompt_from_instruction(config.query_instruction_for_retrieval, config.query_instruction_format),
+            "passage": prompt_from_instruction(
+                config.passage_instruction_for_retrieval, config.passage_instruction_format
+            ),
+        },
+        trust_remote_code=config.trust_remote_code,
+    )
+    encoder = Encoder.from_pretrained(config.model_name_or_path, **encoder_of)
+    output = Path(config.output_dir)
+    description = _describe(config, encoder.weights_hash, accelerator.num_processes)
+    with accelerator.main_process_first():  # the first process writes the manifest, the others read it
+        wanted = begin(output, description, config.overwrite_output_dir or not accelerator.is_main_process)
+    if not wanted:
+        return f"{output} is complete; nothing to do"
+
+    newest = _resume_from(config)
+    if newest:
+        logger.info("going on from %s", newest)
+        encoder = Encoder.from_pretrained(newest, **encoder_of)
+    encoder.set_max_length(config.query_max_len, config.passage_max_len)
+    if config.fix_position_embedding:
+        for name, parameter in encoder.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and "position_embeddings" not in name)
+    if config.gradient_checkpointing:
+        encoder.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+    collator, pools = _examples(config, encoder, accelerator)
+    set_seed(config.seed + accelerator.process_index)  # dropout differs between processes
+    trainer = Trainer(encoder, make_loss(config), pools, collator, accelerator, config)
+    if newest:
+        trainer.resume(newest)
+    rows = sum(map(len, pools))
+    logger.info(
+        "%s rows, %d processes x %d queries x %d passages, %d steps of which %d are done",
+        f"{rows:,}", accelerator.num_processes, config.per_device_train_batch_size, config.train_group_size,
+        trainer.total_steps, trainer.done,
+    )  # fmt: skip
+    trainer.fit()
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        encoder.save(output)
+        finish(output, description, {"rows": rows, "steps": trainer.total_steps})
+    accelerator.end_training()
+    return f"{output}: trained for {trainer.total_steps} steps on {rows:,} rows"
+
+
+def make_accelerator(config: TrainConfig):
+    """The accelerator of this machine: GPUs where there are, else CPU processes over gloo."""
+    from accelerate import Accelerator
+
+    on_gpu = torch.cuda.is_available()
+    precision = "fp16" if config.fp16 else "bf16" if config.bf16 else "no"
+    if precision == "fp16" and not on_gpu:
+        logger.warning("--fp16 needs a GPU; there is none here, so bfloat16 stands in for it")
+        precision = "bf16"
+    tracker = None if config.report_to == "none" else config.report_to
+    accelerator = Accelerator(
+        mixed_precision=precision, cpu=not on_gpu, log_with=tracker, project_dir=config.output_dir
+    )
+    if tracker:
+        accelerator.init_trackers("bioemb", config=output_settings(config))
+    return accelerator
+
+
+def make_loss(config: TrainConfig):
+    """The loss that the settings name. Raises ConfigError for one that cannot be imported or made."""
+    from bioemb.losses import InfoNCE, KLDistillation, M3Distillation, MatryoshkaLoss
+
+    losses = {"info_nce": InfoNCE, "kl_div": KLDistillation, "m3_kd_loss": M3Distillation}
+    name = config.kd_loss_type if config.knowledge_distillation else config.loss
+    if name in losses:
+        loss = losses[name](temperature=config.temperature, in_batch=config.use_inbatch_neg)
+    else:
+        loss = _import_loss(name, config.temperature)
+    return MatryoshkaLoss(loss, config.mrl_dims) if config.use_mrl else loss
+
+
+def _import_loss(name: str, temperature: float):
+    module_name, _, class_name = name.partition(":")
+    try:
+        loss_class = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"--loss {name}: expected info_nce or module:Class that can be imported ({error})") from None
+    takes = inspect.signature(loss_class).parameters
+    return loss_class(temperature=temperature) if "temperature" in takes else loss_class()
+
+
+def _describe(config: TrainConfig, weights: str, processes: int) -> dict:
+    local = [name for name in config.train_data if Path(name).exists()]
+    files = list_files(local, RECORD_SUFFIXES) if local else []
+    names = [name for name in config.train_data if name not in local]
+    settings = {**output_settings(config), "processes": processes, "hub_data": names}
+    return describe("train", settings, files, {"model_name_or_path": weights})
+
+
+def _resume_from(config: TrainConfig) -> Path | None:
+    """The checkpoint to go on from, None to start at the start."""
+    wish = config.resume_from_checkpoint.lower()
+    if wish in ("no", "false"):
+        return None
+    if wish in ("auto", "true", "yes"):
+        found = checkpoint.list_checkpoints(config.output_dir)
+        return found[-1] if found else None
+    folder = Path(config.resume_from_checkpoint)
+    if not folder.is_dir():
+        raise ConfigError(f"--resume_from_checkpoint {folder}: there is no such folder; say auto, no or a checkpoint")
+    return folder
+
+
+def _examples(config: TrainConfig, encoder, accelerator):
+    """The collator, and the row numbers that may meet in a batch."""
+    from bioemb.data.collator import Collator
+    from bioemb.data.dataset import load_examples, pools_of
+
+    cache = Path(config.cache_path) if config.cache_path else work_folder(config.output_dir)
+    with accelerator.main_process_first():
+        dataset = load_examples(config.train_data, cache, config.train_group_size, config.knowledge_distillation)
+    pools = [_some(rows, config.max_example_num_per_dataset, config.seed) for rows in pools_of(dataset)]
+    if not config.same_dataset_within_batch:
+        pools = [np.concatenate(pools)]
+    collator = Collator(
+        dataset,
+        encoder.token_ids,
+        config.train_group_size,
+        config.seed,
+        teacher_scores=config.knowledge_distillation,
+        shuffle_ratio=config.shuffle_ratio,
+    )
+    return collator, pools
+
+
+def _some(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
+    return rows if len(rows) <= most else np.sort(np.random.default_rng([seed]).permutation(rows)[:most])

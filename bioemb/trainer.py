@@ -1,0 +1,328 @@
+"""The training loop: batch, forward, gather, loss, backward, clip, step, schedule, checkpoint.
+
+What a loss computes is the loss's business (`losses/`), what stands in a batch the collator's (`data/`), how a large
+batch fits in memory that of `gradcache.py`. Here they meet.
+"""
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from bioemb import checkpoint
+from bioemb.config import TrainConfig
+from bioemb.data.collator import Batch, Collator
+from bioemb.data.sampling import epoch_batches, share
+from bioemb.distributed import gather, sum_over_processes
+from bioemb.encoder import Encoder, Tokens
+from bioemb.errors import ConfigError, ModelError
+from bioemb.gradcache import cached_backward
+from bioemb.log import logger, progress
+from bioemb.losses import Targets
+from bioemb.optimisation import make_optimizer, make_schedule
+
+if TYPE_CHECKING:
+    import numpy as np
+    from accelerate import Accelerator
+
+Loss = Callable[[Tensor, Tensor, Targets], Tensor]
+
+
+class Trainer:
+    """Fits an encoder to examples. `fit` trains to the end, `step` is one update, `save` and `resume` a checkpoint."""
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        loss: Loss,
+        pools: "list[np.ndarray]",
+        collator: Collator,
+        accelerator: "Accelerator",
+        config: TrainConfig,
+    ):
+        """pools: arrays of row numbers that may meet in a batch (`data.dataset.pools_of`)."""
+        self.encoder, self.collator, self.pools = encoder, collator, pools
+        self.accelerator, self.config = accelerator, config
+        self.loss = loss.to(accelerator.device) if isinstance(loss, nn.Module) else loss
+        self.trained = nn.ModuleList([encoder, loss] if isinstance(loss, nn.Module) else [encoder])
+        self.done = 0  # updates made
+        self.steps_per_epoch = -(-len(self._batches(0)) // config.gradient_accumulation_steps)
+        self.total_steps = self._plan()
+        self.optimizer = make_optimizer(
+            self.trained,
+            config.learning_rate,
+            config.weight_decay,
+            (config.adam_beta1, config.adam_beta2),
+            config.adam_epsilon,
+        )
+        warmup = config.warmup_steps or int(config.warmup_ratio * self.total_steps)
+        self.schedule = make_schedule(config.lr_scheduler_type, self.optimizer, warmup, self.total_steps)
+        self.model, self.optimizer = accelerator.prepare(encoder, self.optimizer)
+        self.metrics = Path(config.output_dir) / "metrics.jsonl"
+
+    def fit(self) -> None:
+        """Train from where the run is to its end; an interruption saves and then raises KeyboardInterrupt."""
+        config, window = self.config, Window()
+        self.trained.train()
+        with _Interruption() as interruption:
+            for batches, queries in progress(self._updates(), "train", self.total_steps - self.done):
+                loss, interrupted = self.step(batches, queries, interruption.asked)
+                window.add(loss, batches)
+                if self.done % config.logging_steps == 0 or self.done == self.total_steps:
+                    self._log(window)
+                    window = Window()
+                if interrupted or (self.done % config.save_steps == 0 and self.done < self.total_steps):
+                    self.save()
+                if interrupted:
+                    raise KeyboardInterrupt(f"interrupted at step {self.done} of {self.total_steps}; saved")
+
+    def step(self, batches: list[Batch], queries: list[int], interrupted: bool = False) -> tuple[float, bool]:
+        """One update from the batches of this process; `queries` counts each batch's queries over all processes.
+
+        Returns the loss, the mean over all queries, and whether any process was interrupted. Raises ModelError
+        where the loss is not finite.
+        """
+        total = torch.zeros(2, device=self.accelerator.device)
+        total[1] = float(interrupted)
+        for number, (batch, everywhere) in enumerate(zip(batches, queries, strict=True), start=1):
+            scale = self.accelerator.num_processes * len(batch.queries) / everywhere  # DDP takes the plain mean
+            with self._unsynced(number < len(batches)):
+                loss = self._backward(batch, scale / len(batches))
+            total[0] += loss / self.accelerator.num_processes
+        loss, interruptions = sum_over_processes(total).tolist()
+        self._check_finite(loss, batches)
+        self._share_loss_gradients()
+        self.accelerator.clip_grad_norm_(self.trained.parameters(), self.config.max_grad_norm or float("inf"))
+        self.optimizer.step()
+        if not self.accelerator.optimizer_step_was_skipped:  # float16 overflowed: the scale falls, the rate waits
+            self.schedule.step()
+        self.optimizer.zero_grad()
+        self.done += 1
+        return loss, interruptions > 0
+
+    def save(self) -> Path:
+        """Write a checkpoint aside and rename it."""
+        folder = Path(self.config.output_dir) / f"{checkpoint.PREFIX}{self.done}"
+        aside = folder.with_name(f".{folder.name}.part")
+        if self.accelerator.is_main_process:
+            self.encoder.save(aside)
+            checkpoint.save_tensors(aside / "optimizer.safetensors", checkpoint.optimizer_tensors(self.optimizer))
+            checkpoint.save_tensors(aside / "loss.safetensors", _state(self.loss))
+            scaler = self.accelerator.scaler
+            state = {
+                "step": self.done,
+                "processes": self.accelerator.num_processes,
+                "schedule": self.schedule.last_epoch,
+                "scaler": scaler.state_dict() if scaler else None,
+            }
+            checkpoint.write_state(aside, state)
+        self.accelerator.wait_for_everyone()
+        rank = self.accelerator.process_index
+        checkpoint.save_tensors(aside / f"random-{rank}.safetensors", checkpoint.random_tensors())
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            if not folder.exists():
+                aside.rename(folder)
+            checkpoint.drop_old(self.config.output_dir, self.config.save_total_limit)
+        self.accelerator.wait_for_everyone()
+        return folder
+
+    def resume(self, folder: Path) -> None:
+        """Go on from a checkpoint; the encoder must have been loaded from it. Raises DataError, ConfigError."""
+        state = checkpoint.read_state(folder)
+        if state["processes"] != self.accelerator.num_processes:
+            raise ConfigError(
+                f"{folder} was made by {state['processes']} processes, this run has "
+                f"{self.accelerator.num_processes}; use as many, or --resume_from_checkpoint no"
+            )
+        checkpoint.load_optimizer(self.optimizer, folder / "optimizer.safetensors")
+        if isinstance(self.loss, nn.Module):
+            self.loss.load_state_dict(checkpoint.read_tensors(folder / "loss.safetensors"))
+        if self.accelerator.scaler and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.done = state["step"]
+        self.schedule.load_state_dict({**self.schedule.state_dict(), "last_epoch": state["schedule"]})
+        for group, rate in zip(self.optimizer.param_groups, self._rates(state["schedule"]), strict=True):
+            group["lr"] = rate
+        checkpoint.restore_random(folder / f"random-{self.accelerator.process_index}.safetensors")
+        if self.accelerator.is_main_process and self.metrics.exists():
+            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+            self.metrics.write_text("".join(x for x in lines if json.loads(x)["step"] <= self.done), encoding="utf-8")
+
+    def _rates(self, schedule_step: int) -> list[float]:
+        return [
+            base * f(schedule_step) for base, f in zip(self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True)
+        ]
+
+    def _plan(self) -> int:
+        rows = sum(map(len, self.pools))
+        batch = self.config.per_device_train_batch_size * self.accelerator.num_processes
+        if not self.steps_per_epoch:
+            raise ConfigError(
+                f"a batch takes {batch} rows and the data has {rows}, so there would be no step; use a "
+                "smaller --per_device_train_batch_size or --dataloader_drop_last no"
+            )
+        if self.config.max_steps > 0:
+            return self.config.max_steps
+        return max(1, -int(-self.config.num_train_epochs * self.steps_per_epoch // 1))
+
+    def _batches(self, epoch: int) -> "list[np.ndarray]":
+        """The batches of an epoch over all processes; one too small for every process to have a row is left out."""
+        config, processes = self.config, self.accelerator.num_processes
+        batches = epoch_batches(
+            self.pools, config.per_device_train_batch_size * processes, config.seed, epoch, config.dataloader_drop_last
+        )
+        return [rows for rows in batches if len(rows) >= processes]
+
+    def _updates(self) -> Iterator[tuple[list[Batch], list[int]]]:
+        """The batches of every update from where the run is, with their sizes over all processes."""
+        config = self.config
+        while self.done < self.total_steps:
+            epoch, start = divmod(self.done, self.steps_per_epoch)
+            batches = self._batches(epoch)[start * config.gradient_accumulation_steps :]
+            mine = [share(rows, self.accelerator.process_index, self.accelerator.num_processes) for rows in batches]
+            keys = [[(epoch, int(row)) for row in rows] for rows in mine]
+            loader = iter(
+                DataLoader(
+                    _Keys(), batch_sampler=keys, collate_fn=self.collator, num_workers=config.dataloader_num_workers
+                )
+            )
+            for begin in range(0, len(batches), config.gradient_accumulation_steps):
+                if self.done >= self.total_steps:
+                    return
+                sizes = [len(rows) for rows in batches[begin : begin + config.gradient_accumulation_steps]]
+                yield [next(loader) for _ in sizes], sizes
+
+    def _backward(self, batch: Batch, scale: float) -> Tensor:
+        """Accumulate the gradient of `scale` times this process's loss; returns that number."""
+        if not self.config.sub_batch_size:
+            query, passages = self.model(self._tokens(batch.queries), self._tokens(batch.passages))
+            loss = self._loss(query, passages, batch) * scale
+            self.accelerator.backward(loss)
+            return loss.detach()
+        texts = batch.queries + batch.passages
+        order = sorted(range(len(texts)), key=lambda index: -len(texts[index]))
+        size = self.config.sub_batch_size * self.config.train_group_size
+        sub_batches = [[texts[index] for index in order[i : i + size]] for i in range(0, len(order), size)]
+        place = torch.empty(len(order), dtype=torch.int64)
+        place[torch.tensor(order)] = torch.arange(len(order))
+
+        def loss_of(vectors: Tensor) -> Tensor:
+            query, passages = vectors[place.to(vectors.device)].split([len(batch.queries), len(batch.passages)])
+            return self._loss(query, passages, batch) * scale
+
+        return cached_backward(
+            lambda ids: self.model(self._tokens(ids))[0],
+            sub_batches,
+            loss_of,
+            self.accelerator.backward,
+            lambda: self._unsynced(True),
+        )
+
+    def _loss(self, query: Tensor, passages: Tensor, batch: Batch) -> Tensor:
+        """The loss of local queries [b, d] against the passages here or, asked for, of all processes."""
+        device, group = query.device, self.config.train_group_size
+        column = torch.arange(len(query), device=device) * group
+        passage_identity = torch.from_numpy(batch.passage_identity).to(device)
+        if self.config.negatives_cross_device:
+            passages, start = gather(passages)
+            passage_identity, _ = gather(passage_identity)
+            column = column + start
+        teacher = None if batch.teacher_scores is None else torch.from_numpy(batch.teacher_scores).to(device)
+        query_identity = torch.from_numpy(batch.query_identity).to(device)
+        return self.loss(query, passages, Targets(column, query_identity, passage_identity, teacher, group))
+
+    def _tokens(self, token_ids: list[list[int]]) -> Tokens:
+        tokens = self.encoder.pad(token_ids, self.config.pad_to_multiple_of)
+        return {name: tensor.to(self.accelerator.device) for name, tensor in tokens.items()}
+
+    def _unsynced(self, wanted: bool):
+        """DDP keeps its gradients to itself within this, so that they are exchanged once in a step."""
+        return self.accelerator.no_sync(self.model) if wanted else nullcontext()
+
+    def _share_loss_gradients(self) -> None:
+        """Average the gradients of the loss's own parameters, which DDP does not know of."""
+        for parameter in self.loss.parameters() if isinstance(self.loss, nn.Module) else ():
+            if parameter.grad is not None:
+                parameter.grad = sum_over_processes(parameter.grad) / self.accelerator.num_processes
+
+    def _check_finite(self, loss: float, batches: list[Batch]) -> None:
+        if loss != loss or loss in (float("inf"), float("-inf")):
+            rows = ", ".join(str(row) for batch in batches for row in batch.rows[:10])
+            raise ModelError(
+                f"the loss is {loss} at step {self.done + 1} (rows {rows}, ...): the learning rate may be "
+                "too high, or float16 too narrow for this model (use --bf16)"
+            )
+
+    def _log(self, window: "Window") -> None:
+        rate = self._rates(self.schedule.last_epoch)[0]
+        values = {
+            "step": self.done,
+            "epoch": round(self.done / self.steps_per_epoch, 4),
+            "learning_rate": rate,
+            **window.summary(),
+        }
+        self.accelerator.log(values, step=self.done)
+        if self.accelerator.is_main_process:
+            self.metrics.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.metrics, "a", encoding="utf-8") as out:
+                out.write(json.dumps(values) + "\n")
+            logger.info(
+                "step %d/%d  loss %.4f  rate %.2e  %d tokens/s",
+                self.done,
+                self.total_steps,
+                values["loss"],
+                rate,
+                values["tokens_per_second"],
+            )
+
+
+class Window:
+    """What happened since the last line of the log, on this process."""
+
+    def __init__(self):
+        self.losses, self.tokens, self.start = [], 0, time.perf_counter()
+
+    def add(self, loss: float, batches: list[Batch]) -> None:
+        self.losses.append(loss)
+        self.tokens += sum(len(ids) for batch in batches for ids in batch.queries + batch.passages)
+
+    def summary(self) -> dict[str, float]:
+        seconds = time.perf_counter() - self.start
+        return {"loss": sum(self.losses) / len(self.losses), "tokens_per_second": round(self.tokens / seconds)}
+
+
+class _Keys:
+    """A data set whose rows are their own keys: the collator looks the examples up."""
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, int]:
+        return key
+
+
+class _Interruption:
+    """Notes SIGINT and SIGTERM instead of dying of them, so that the step ends and the run is saved."""
+
+    def __enter__(self) -> "_Interruption":
+        self.asked = False
+        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame) -> None:
+        if self.asked:  # asked twice: now
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+def _state(loss: Loss) -> dict[str, Tensor]:
+    return loss.state_dict() if isinstance(loss, nn.Module) else {}
