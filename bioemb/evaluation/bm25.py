@@ -1,0 +1,66 @@
+"""BM25, the baseline that a trained model must beat, as a model that `mteb.evaluate` takes for retrieval tasks."""
+
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Any
+
+import bm25s
+from datasets import Dataset
+
+from bioemb.evaluation.encoder_adapter import describe_model
+
+K1, B = 1.2, 0.75  # Lucene's
+
+
+class BM25:
+    """Lucene's BM25 over lower-cased words of two characters and more, English stop words and plurals taken off."""
+
+    def __init__(self):
+        revision = f"bm25s-{version('bm25s')}-k1-{K1}-b-{B}"
+        self.mteb_model_meta = describe_model("bioemb/bm25", revision, framework=[])
+        self._ids: list[str] = []
+        self._index: bm25s.BM25 | None = None
+
+    def index(self, corpus: Dataset, **_: Any) -> None:
+        """Index the passages of a task (columns id, text and perhaps title)."""
+        titles = corpus["title"] if "title" in corpus.column_names else [""] * len(corpus)
+        texts = [f"{title or ''} {text}" for title, text in zip(titles, corpus["text"], strict=True)]
+        self._ids = list(corpus["id"])
+        self._index = bm25s.BM25(k1=K1, b=B)
+        self._index.index(_words(texts), show_progress=False)
+
+    def search(
+        self, queries: Dataset, *, top_k: int, top_ranked: dict[str, list[str]] | None = None, **_: Any
+    ) -> dict[str, dict[str, float]]:
+        """The `top_k` best passages of each query with their scores, {query id: {passage id: score}}.
+
+        top_ranked: of each query, the passages to choose from (reranking tasks).
+        """
+        k = len(self._ids) if top_ranked else min(top_k, len(self._ids))
+        rows, scores = self._index.retrieve(_words(queries["text"]), k=k, show_progress=False)  # [q, k], falling
+        found = {}
+        for query, own_rows, own_scores in zip(queries["id"], rows, scores, strict=True):
+            ranked = {self._ids[row]: float(score) for row, score in zip(own_rows, own_scores, strict=True)}
+            if top_ranked:
+                ranked = {passage: ranked[passage] for passage in top_ranked.get(query, [])}
+            found[query] = ranked
+        return found
+
+
+def _words(texts: Iterable[str]) -> bm25s.tokenization.Tokenized:
+    return bm25s.tokenize(list(texts), stopwords="en", stemmer=_without_plurals, show_progress=False)
+
+
+def _without_plurals(words: list[str]) -> list[str]:
+    return [_singular(word) for word in words]
+
+
+def _singular(word: str) -> str:
+    """Harman's S-stemmer (How effective is suffixing?, JASIS 1991): plurals only."""
+    if word.endswith("ies") and not word.endswith(("eies", "aies")):
+        return word[:-3] + "y"
+    if word.endswith("es") and not word.endswith(("aes", "ees", "oes")):
+        return word[:-1]
+    if word.endswith("s") and not word.endswith(("us", "ss")):
+        return word[:-1]
+    return word

@@ -1,0 +1,133 @@
+"""Models side by side: one table of scores with the difference to the starting model, its interval and a plain word."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bioemb.errors import DataError
+from bioemb.evaluation.bootstrap import Interval, paired_interval
+from bioemb.evaluation.scores import TaskScore
+from bioemb.records import stable_hash
+
+ABSENT = "-"
+
+
+class Cell(NamedTuple):
+    """A model's score on a task and, but for the starting model, its difference to the starting model's."""
+
+    score: float
+    difference: float | None = None
+    interval: Interval | None = None  # None as well where the task has no single queries or pairs
+
+    @property
+    def verdict(self) -> str:
+        """`better` or `worse` when the whole 95 % interval is on one side of zero, else `not told apart`."""
+        if self.interval is None:
+            return ""
+        if self.interval.low > 0:
+            return "better"
+        return "worse" if self.interval.high < 0 else "not told apart"
+
+    def lines(self) -> list[str]:
+        """The cell for people, in points of 100."""
+        lines = [f"{100 * self.score:.1f}"]
+        if self.difference is not None:
+            bounds = f" [{100 * self.interval.low:+.1f}, {100 * self.interval.high:+.1f}]" if self.interval else ""
+            lines += [f"{100 * self.difference:+.1f}{bounds}", self.verdict or "no interval"]
+        return lines
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The table: rows are models, the starting one first; columns are tasks; a cell is None where there is no score."""
+
+    models: tuple[str, ...]
+    tasks: tuple[tuple[str, str], ...]  # (name, metric)
+    cells: dict[tuple[str, str], Cell]  # (model, task name)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: scores and differences as fractions of one."""
+        columns = []
+        for task, metric in self.tasks:
+            rows = [{"model": model} | self._cell_record(model, task) for model in self.models]
+            columns.append({"task": task, "metric": metric, "models": rows})
+        return {"starting_model": self.models[0], "interval": "paired bootstrap, 95 %", "tasks": columns}
+
+    def as_markdown(self) -> str:
+        rows = [["model", *(f"{task}<br>{metric}" for task, metric in self.tasks)]]
+        rows.append(["---", *("---:" for _ in self.tasks)])
+        for model in self.models:
+            rows.append([model, *("<br>".join(self._lines(model, task)) for task, _ in self.tasks)])
+        escaped = [[text.replace("|", "\\|") for text in row] for row in rows]
+        return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
+
+    def as_text(self) -> str:
+        """Aligned columns; a cell's difference and its word stand below its score."""
+        blocks = [[["model"], *([task, metric] for task, metric in self.tasks)]]
+        blocks += [[[model], *(self._lines(model, task) for task, _ in self.tasks)] for model in self.models]
+        widths = [max(len(line) for block in blocks for line in block[column]) for column in range(len(blocks[0]))]
+        lines = []
+        for block in blocks:
+            for row in range(max(len(cell) for cell in block)):
+                texts = [cell[row] if row < len(cell) else "" for cell in block]
+                lines.append("  ".join(text.ljust(width) for text, width in zip(texts, widths, strict=True)).rstrip())
+        return "\n".join(lines)
+
+    def _lines(self, model: str, task: str) -> list[str]:
+        cell = self.cells.get((model, task))
+        return cell.lines() if cell else [ABSENT]
+
+    def _cell_record(self, model: str, task: str) -> dict[str, Any]:
+        cell = self.cells.get((model, task))
+        if cell is None:
+            return {"score": None, "difference": None, "low": None, "high": None, "verdict": ""}
+        low, high = cell.interval or (None, None)
+        return {"score": cell.score, "difference": cell.difference, "low": low, "high": high, "verdict": cell.verdict}
+
+
+def compare(scores: Mapping[str, Sequence[TaskScore]], *, resamples: int = 10_000, seed: int = 0) -> Comparison:
+    """Set models beside the first one, the starting model, task by task.
+
+    scores: each model's, as `evaluate` or `read_scores` returned them. The draws depend on the seed and the task's
+    name only. Raises DataError when there is no model, or two were scored on different data.
+    """
+    if not scores:
+        raise DataError("no model to compare")
+    by_model = {model: {score.task: score for score in own} for model, own in scores.items()}
+    start = next(iter(by_model))
+    tasks = dict.fromkeys((score.task, score.metric) for own in scores.values() for score in own)
+    cells = {}
+    for model, own in by_model.items():
+        for task, score in own.items():
+            before = by_model[start].get(task) if model != start else None
+            cells[model, task] = _cell(score, before, resamples, seed)
+    return Comparison(tuple(by_model), tuple(tasks), cells)
+
+
+def _cell(score: TaskScore, before: TaskScore | None, resamples: int, seed: int) -> Cell:
+    if before is None:
+        return Cell(score.score)
+    _require_same_items(before, score)
+    difference = score.score - before.score
+    if not score.parts or not before.parts:
+        return Cell(score.score, difference)
+    interval = paired_interval(
+        [part.scores for part in before.parts],
+        [part.scores for part in score.parts],
+        [part.gold for part in score.parts],
+        resamples,
+        np.random.default_rng([seed, stable_hash(score.task)]),
+    )
+    return Cell(score.score, difference, interval)
+
+
+def _require_same_items(before: TaskScore, score: TaskScore) -> None:
+    if before.data_revision != score.data_revision:
+        raise DataError(
+            f"{score.task}: one model was scored on data {before.data_revision}, another on {score.data_revision}; "
+            "evaluate both on the same data"
+        )
+    if before.parts and score.parts and [part[:2] for part in before.parts] != [part[:2] for part in score.parts]:
+        raise DataError(f"{score.task}: the models were scored on different queries or pairs; evaluate both again")

@@ -1,0 +1,181 @@
+"""Models compared: the paired bootstrap against naive loops, and the table that people read."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from bioemb.errors import DataError
+from bioemb.evaluation.bootstrap import paired_interval, weighted_spearman
+from bioemb.evaluation.comparison import compare
+from bioemb.evaluation.scores import Part, TaskScore
+
+
+def retrieval_score(scores, task="med", revision="r1", ids=None):
+    ids = ids or tuple(f"q{number}" for number in range(len(scores)))
+    return TaskScore(task, "ndcg_at_10", float(np.mean(scores)), revision, (Part("test/default", ids, scores),))
+
+
+def sts_score(cosines, gold, task="BIOSSES"):
+    part = Part("test/default", tuple(map(str, range(len(gold)))), cosines, gold)
+    return TaskScore(task, "cosine_spearman", float(spearmanr(cosines, gold)[0]), "r1", (part,))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_weighted_correlation_is_that_of_the_items_repeated(seed):
+    rng = np.random.default_rng(seed)
+    size = int(rng.integers(5, 40))
+    x, y = rng.normal(size=size).round(1), rng.integers(0, 5, size=size).astype(float)  # ties on both sides
+    weights = rng.multinomial(size, np.full(size, 1 / size), size=3)
+    expected = [spearmanr(np.repeat(x, row), np.repeat(y, row))[0] for row in weights]
+    np.testing.assert_allclose(weighted_spearman(x, y, weights), expected, atol=1e-12)
+
+
+def test_the_interval_is_that_of_a_naive_loop_over_the_same_draws():
+    rng = np.random.default_rng(3)
+    gold, noise = rng.normal(size=30), rng.normal(size=(2, 30))
+    first, second = gold + 2 * noise[0], gold + noise[1]
+    means = rng.random((2, 17))
+    found = paired_interval([first, means[0]], [second, means[1]], [gold, None], 200, np.random.default_rng(9))
+    draws = np.random.default_rng(9)
+    pairs = draws.multinomial(30, np.full(30, 1 / 30), size=200)
+    queries = draws.multinomial(17, np.full(17, 1 / 17), size=200)
+    naive = []
+    for pair_row, query_row in zip(pairs, queries, strict=True):
+        g = np.repeat(gold, pair_row)
+        correlation = spearmanr(np.repeat(second, pair_row), g)[0] - spearmanr(np.repeat(first, pair_row), g)[0]
+        mean = np.repeat(means[1], query_row).mean() - np.repeat(means[0], query_row).mean()
+        naive.append((correlation + mean) / 2)
+    np.testing.assert_allclose(found, np.quantile(naive, (0.025, 0.975)), atol=1e-12)
+
+
+def test_the_interval_of_a_mean_is_the_normal_one_for_many_queries():
+    rng = np.random.default_rng(0)
+    before, after = rng.normal(0.5, 0.1, size=(2, 400))
+    low, high = paired_interval([before], [after], [None], 4000, rng)
+    difference = after - before
+    expected = difference.mean() + np.array([-1.96, 1.96]) * difference.std() / np.sqrt(400)
+    np.testing.assert_allclose((low, high), expected, atol=0.0015)
+
+
+def test_alike_models_are_told_apart_about_as_rarely_as_one_time_in_twenty():
+    told = 0
+    for seed in range(200):
+        before, after = np.random.default_rng(seed).random((2, 60))
+        low, high = paired_interval([before], [after], [None], 250, np.random.default_rng(seed))
+        told += low > 0 or high < 0
+    assert 2 <= told <= 22  # of 200; 10 expected
+
+
+def test_identical_models_are_not_told_apart():
+    rng = np.random.default_rng(1)
+    queries, gold, cosines = rng.random(23), rng.random(40), rng.random(40)
+    both = [retrieval_score(queries), sts_score(cosines, gold)]
+    table = compare({"start": both, "trained": both})
+    for task in ("med", "BIOSSES"):
+        cell = table.cells["trained", task]
+        assert (cell.difference, cell.interval, cell.verdict) == (0, (0, 0), "not told apart")
+
+
+def test_a_shift_of_every_query_is_better_and_worse_by_just_that():
+    scores = np.random.default_rng(2).random(31)
+    table = compare(
+        {
+            "start": [retrieval_score(scores)],
+            "up": [retrieval_score(scores + 0.125)],
+            "down": [retrieval_score(scores - 0.25)],
+        }
+    )
+    assert table.cells["up", "med"].verdict == "better" and table.cells["down", "med"].verdict == "worse"
+    np.testing.assert_allclose(table.cells["up", "med"].interval, 0.125)
+    np.testing.assert_allclose(table.cells["down", "med"].interval, -0.25)
+    assert table.cells["start", "med"][1:] == (None, None)
+
+
+def test_a_mean_that_rests_on_one_query_is_not_told_apart():
+    before = np.zeros(20)
+    after = np.eye(20)[0]
+    assert (
+        compare({"a": [retrieval_score(before)], "b": [retrieval_score(after)]}).cells["b", "med"].verdict
+        == "not told apart"
+    )
+
+
+def test_another_model_or_task_beside_it_changes_no_interval():
+    rng = np.random.default_rng(4)
+    before, after, other = rng.random((3, 25))
+    alone = compare({"start": [retrieval_score(before)], "trained": [retrieval_score(after)]})
+    more = compare(
+        {
+            "start": [retrieval_score(other, "zebra"), retrieval_score(before)],
+            "bm25": [retrieval_score(other)],
+            "trained": [retrieval_score(before, "zebra"), retrieval_score(after)],
+        }
+    )
+    assert alone.cells["trained", "med"] == more.cells["trained", "med"]
+    assert (
+        alone.cells["trained", "med"]
+        != compare({"start": [retrieval_score(before)], "trained": [retrieval_score(after)]}, seed=1).cells[
+            "trained", "med"
+        ]
+    )
+
+
+def test_scores_on_other_data_are_not_compared():
+    scores = np.random.default_rng(5).random(6)
+    with pytest.raises(DataError, match="med: one model was scored on data r1, another on r2"):
+        compare({"a": [retrieval_score(scores)], "b": [retrieval_score(scores, revision="r2")]})
+    with pytest.raises(DataError, match="med: .* different queries"):
+        compare({"a": [retrieval_score(scores)], "b": [retrieval_score(scores, ids=tuple("uvwxyz"))]})
+
+
+def test_the_table_says_score_difference_interval_and_word_and_leaves_absent_scores_open():
+    scores, gold = np.array([0.25, 0.5, 0.75]), np.array([1.0, 2.0, 4.0, 3.0])
+    clustering = TaskScore("Medrxiv", "v_measure", 0.3, "r1")
+    table = compare(
+        {
+            "start": [retrieval_score(scores), sts_score(gold, gold), clustering],
+            "bm25": [retrieval_score(scores - 0.125)],
+            "trained|x": [retrieval_score(scores + 0.0625), clustering._replace(score=0.34)],
+        }
+    )
+    assert table.as_text().splitlines() == [
+        "model      med                   BIOSSES          Medrxiv",
+        "           ndcg_at_10            cosine_spearman  v_measure",
+        "start      50.0                  100.0            30.0",
+        "bm25       37.5                  -                -",
+        "           -12.5 [-12.5, -12.5]",
+        "           worse",
+        "trained|x  56.2                  -                34.0",
+        "           +6.2 [+6.2, +6.2]                      +4.0",
+        "           better                                 no interval",
+    ]
+    assert table.as_markdown().splitlines() == [
+        "| model | med<br>ndcg_at_10 | BIOSSES<br>cosine_spearman | Medrxiv<br>v_measure |",
+        "| --- | ---: | ---: | ---: |",
+        "| start | 50.0 | 100.0 | 30.0 |",
+        "| bm25 | 37.5<br>-12.5 [-12.5, -12.5]<br>worse | - | - |",
+        "| trained\\|x | 56.2<br>+6.2 [+6.2, +6.2]<br>better | - | 34.0<br>+4.0<br>no interval |",
+    ]
+
+
+def test_the_table_as_json_holds_fractions_of_one():
+    scores = np.array([0.25, 0.5, 0.75])
+    table = compare({"start": [retrieval_score(scores)], "bm25": [], "trained": [retrieval_score(scores + 0.125)]})
+    record = json.loads(json.dumps(table.as_dict(), allow_nan=False))
+    start, bm25, trained = record["tasks"][0]["models"]
+    assert record["starting_model"] == "start" and record["tasks"][0]["metric"] == "ndcg_at_10"
+    assert (start["score"], start["difference"], bm25["score"]) == (0.5, None, None)
+    assert (trained["score"], trained["difference"], trained["verdict"]) == (0.625, 0.125, "better")
+    assert (trained["low"], trained["high"]) == pytest.approx((0.125, 0.125))
+
+
+def test_comparing_does_not_load_mteb():
+    code = (
+        "import sys; from bioemb.evaluation import compare, read_scores; print({'mteb', 'torch'} & sys.modules.keys())"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "set()\n"
