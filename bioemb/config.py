@@ -173,6 +173,11 @@ class TrainConfig:
     normlized: bool | None = flag(
         "vectors of length 1 (default: as the model folder says, else yes)", None, also=("normalize_embeddings",)
     )
+    dropout: float | None = flag(
+        "share dropped in training, `none` for the model's own; 0 makes a run independent of the number of processes "
+        "and of sub-batches, and faster",
+        0.0,
+    )
     fix_position_embedding: bool = flag("do not train the position embeddings", False)
     gradient_checkpointing: bool = flag("less memory, a third more work", False)
     trust_remote_code: bool = flag("run code that comes with the model", False)

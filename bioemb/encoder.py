@@ -89,6 +89,15 @@ class Encoder(nn.Module):
                     )
                 self.max_length[kind] = length
 
+    def set_dropout(self, share: float) -> None:
+        """Drop this share in training, in place of what the model's configuration says (which is saved as it came)."""
+        for module in self.backbone.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = share
+            for name in ("attention_dropout", "dropout_prob", "dropout"):  # where attention takes a number
+                if isinstance(getattr(module, name, None), float):
+                    setattr(module, name, share)
+
     def forward(self, *groups: Tokens) -> tuple[Tensor, ...]:
         """Vectors [n_i, d] of each group of tokens [n_i, t_i]; one call per step, so that DDP sees one forward."""
         return tuple(self._embed(tokens) for tokens in groups)

@@ -48,6 +48,8 @@ def run(config: TrainConfig) -> str:
         logger.info("going on from %s", newest)
         encoder = Encoder.from_pretrained(newest, **encoder_of)
     encoder.set_max_length(config.query_max_len, config.passage_max_len)
+    if config.dropout is not None:
+        encoder.set_dropout(config.dropout)
     if config.fix_position_embedding:
         for name, parameter in encoder.named_parameters():
             parameter.requires_grad_(parameter.requires_grad and "position_embeddings" not in name)
