@@ -1,0 +1,293 @@
+"""Choose each query's hard negatives from its ranked passages: arrays in, arrays out.
+
+Encoding, searching, texts and files are others' business; nothing here needs a model, an index or a GPU.
+Three queries, the four closest passages of each, and what must not be a negative:
+
+    >>> scores = np.array([[0.9, 0.8, 0.7, 0.6], [0.5, 0.4, -0.1, -np.inf], [0.7, 0.6, 0.5, 0.4]])
+    >>> ids = np.array([[7, 3, 5, 0], [2, 7, 4, -1], [1, 6, 8, 9]])
+    >>> positive_ids = [[3], [2, 4], [1]]
+    >>> positive_scores = [[0.8], [0.5, -0.1], [0.7]]
+    >>> rule = NegativeRule(0, 4, count=2, sampling="top", relative_margin=0.05, on_short="fewer")
+    >>> selection = select_negatives(scores, ids, positive_ids, positive_scores, rule)
+    >>> selection.ids
+    array([[ 5,  0],
+           [-1, -1],
+           [ 6,  8]])
+    >>> selection.dropped
+    {'padding': 1, 'positive or same text': 4, 'above relative margin': 2, 'not sampled': 1}
+    >>> selection.short
+    {'without any': 1}
+
+Passage 7 scores above 95 % of the first query's positive: likely a positive that nobody marked. The second query's
+lowest positive has -0.1, so that a negative must stay below -0.105; none does. The third had one to spare.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from bioemb.errors import ConfigError
+from bioemb.mining.draws import draw_distinct, streams, uniforms
+from bioemb.mining.negative_rule import NegativeRule
+from bioemb.mining.ragged import Lists, Ragged, is_listed, lowest, ragged
+
+BLOCK = 1 << 20  # candidates looked at at once: the memory beside inputs and results stays below 100 MB
+SAMPLE, FILL = 0, 1  # purposes of the random streams
+
+
+class Context(NamedTuple):
+    """What else may be known, all of it optional. Identities are those of `records.Pair`; below 0 means unknown."""
+
+    row_keys: np.ndarray | None = None  # int [q]: hashes of the queries' content; without them, the row's number
+    corpus_size: int | None = None  # needed to fill up at random
+    query_identities: Lists | None = None  # [q], or q lists: the query's own identity and its positives'
+    passage_identities: np.ndarray | None = None  # [m]: a passage that shares one with the query is no negative
+
+
+class Selection(NamedTuple):
+    """The negatives of q queries in order of rank, and why the other candidates are not among them."""
+
+    ids: np.ndarray  # int64 [q, count]; -1 where there are fewer
+    scores: np.ndarray  # float32 [q, count]; -inf where there are fewer, nan where filled at random: never scored
+    ranks: np.ndarray  # int64 [q, count], 0-based; -1 where there are fewer or filled at random
+    dropped: dict[str, int]  # candidates by reason; with those chosen by rank they are all that was looked at
+    short: dict[str, int]  # queries with too few candidates, by what became of them
+
+
+class _Rows(NamedTuple):
+    """A block of r queries with all that is known of them."""
+
+    first: int  # the number of the first, for messages
+    scores: np.ndarray  # [r, k]
+    ids: np.ndarray  # [r, k]
+    keys: np.ndarray  # [r]
+    positive: np.ndarray  # [r, 1], the lowest positive score
+    excluded: dict[str, Ragged]
+    identities: Ragged | None
+
+
+def select_negatives(
+    scores: np.ndarray,
+    ids: np.ndarray,
+    excluded_ids: Lists | Mapping[str, Lists],
+    positive_scores: Lists | None,
+    rule: NegativeRule,
+    context: Context = Context(),  # noqa: B008 - it cannot change
+) -> Selection:
+    """Draw each query's negatives from its closest passages that are not, and do not resemble, its positives.
+
+    scores, ids: [q, k], scores falling, missing ids -1; only the first `rule.range_stop` columns are looked at.
+    excluded_ids: q lists of passages that are never negatives; or {reason: such lists}, to have them counted apart.
+    positive_scores: [q] or q lists. The lowest of a query's counts: training takes any of them as *the* positive, and
+    a negative must stay below it then too. None where the rule does not look at them.
+    The draw depends on (rule.seed, row key, passage id) alone: order, shards and restarts change nothing.
+    Raises ConfigError for arrays that contradict each other or lack what the rule needs.
+    """
+    _check_shapes(scores, ids, rule, context)
+    queries, k = len(ids), min(ids.shape[1], rule.range_stop)
+    keys = np.arange(queries) if context.row_keys is None else np.asarray(context.row_keys)
+    keys = ragged(keys, queries, np.int64, "row_keys").values
+    positive = _lowest_positive(positive_scores, queries, rule)
+    excluded = excluded_ids if isinstance(excluded_ids, Mapping) else {"positive or same text": excluded_ids}
+    excluded = {
+        reason: ragged(lists, queries, np.int64, f"excluded_ids ({reason})") for reason, lists in excluded.items()
+    }
+    identities = _query_identities(context, queries)
+    parts = []
+    step = max(BLOCK // max(k, rule.count), 1)
+    for begin in range(0, max(queries, 1), step):
+        at = slice(begin, min(begin + step, queries))
+        lists = {reason: listed.rows(at) for reason, listed in excluded.items()}
+        own = None if identities is None else identities.rows(at)
+        rows = _Rows(begin, scores[at, :k], ids[at, :k], keys[at], positive[at, None], lists, own)
+        parts.append(_select(rows, rule, context))
+    arrays = (np.concatenate([part[field] for part in parts]) for field in range(3))
+    return Selection(*arrays, _total(part.dropped for part in parts), _total(part.short for part in parts))
+
+
+def _select(rows: _Rows, rule: NegativeRule, context: Context) -> Selection:
+    """The selection of one block of queries."""
+    _check_ranking(rows, context)
+    eligible, dropped = np.ones(rows.ids.shape, dtype=bool), {}
+    for reason, is_refused in _refusals(rows, rule, context):
+        dropped[reason] = np.count_nonzero(eligible & is_refused)
+        eligible &= ~is_refused
+    chosen = _draw(rows, eligible, rule)
+    is_short = chosen.sum(axis=1) < rule.count
+    dropped["not sampled"] = np.count_nonzero(eligible & ~chosen)
+    if rule.on_short == "drop":
+        dropped["query short of negatives"] = np.count_nonzero(chosen[is_short])
+        chosen[is_short] = False
+    ids, scores, ranks = _compact(rows, chosen, rule.count)
+    if rule.on_short == "random" and is_short.any():
+        _fill(rows, ids, scores, rule, context)
+    return Selection(ids, scores, ranks, dropped, _outcome(ids, is_short, rule))
+
+
+def _refusals(rows: _Rows, rule: NegativeRule, context: Context) -> Iterator[tuple[str, np.ndarray]]:
+    """(reason, bool [r, k]) of each ground for refusal; a candidate is counted under the first that applies."""
+    scores, positive = rows.scores, rows.positive
+    yield "padding", rows.ids < 0
+    for reason, lists in rows.excluded.items():
+        yield reason, is_listed(rows.ids, lists)
+    if rows.identities is not None:
+        identities = context.passage_identities[rows.ids]  # a missing id, -1, reads the last: it is refused already
+        yield "same identity", is_listed(identities, rows.identities) & (identities >= 0)
+    yield "before the range", np.broadcast_to(np.arange(scores.shape[1]) < rule.range_start, scores.shape)
+    if rule.relative_margin is not None:  # p - |p| m, not p (1 - m), which would rise above a negative p
+        bound = positive - np.abs(positive) * rule.relative_margin
+        yield "above relative margin", scores > bound.astype(scores.dtype)
+    if rule.absolute_margin is not None:
+        yield "above absolute margin", scores > (positive - rule.absolute_margin).astype(scores.dtype)
+    if rule.max_score is not None:
+        yield "above max_score", scores > rule.max_score
+    if rule.min_score is not None:
+        yield "below min_score", scores < rule.min_score
+
+
+def _draw(rows: _Rows, eligible: np.ndarray, rule: NegativeRule) -> np.ndarray:
+    """Which eligible candidates [r, k] are taken: the `count` of highest priority in each row."""
+    surplus = eligible.shape[1] - rule.count
+    if surplus <= 0:
+        return eligible.copy()
+    priorities = np.where(eligible, PRIORITIES[rule.sampling](rows, rule), -np.inf)
+    best = np.argpartition(priorities, surplus, axis=1)[:, surplus:]
+    chosen = np.zeros_like(eligible)
+    np.put_along_axis(chosen, best, True, axis=1)
+    return chosen & eligible
+
+
+def _by_rank(rows: _Rows, rule: NegativeRule) -> np.ndarray:
+    return -np.arange(rows.ids.shape[1], dtype=np.float64)
+
+
+def _by_chance(rows: _Rows, rule: NegativeRule) -> np.ndarray:
+    return uniforms(streams(rule.seed, rows.keys, SAMPLE)[:, None], rows.ids)
+
+
+def _by_weight(rows: _Rows, rule: NegativeRule) -> np.ndarray:
+    """The logarithm of SimANS's weight plus Gumbel noise: the highest are a draw by weight without replacement."""
+    gap = np.where(rows.ids < 0, 0, rows.scores) - rows.positive - rule.simans_b
+    return -rule.simans_a * gap**2 - np.log(-np.log(_by_chance(rows, rule)))
+
+
+PRIORITIES = {"top": _by_rank, "uniform": _by_chance, "simans": _by_weight}
+
+
+def _compact(rows: _Rows, chosen: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The chosen candidates in order of rank: (ids, scores, ranks), each [r, count] and padded."""
+    row, rank = np.nonzero(chosen)
+    place = (np.cumsum(chosen, axis=1) - 1)[row, rank]
+    ids = np.full((len(chosen), count), -1, dtype=np.int64)
+    scores = np.full(ids.shape, -np.inf, dtype=np.float32)
+    ranks = ids.copy()
+    ids[row, place], scores[row, place], ranks[row, place] = rows.ids[row, rank], rows.scores[row, rank], rank
+    return ids, scores, ranks
+
+
+def _fill(rows: _Rows, ids: np.ndarray, scores: np.ndarray, rule: NegativeRule, context: Context) -> None:
+    """Fill short rows in place with passages that are neither excluded nor ranked: those ranked were judged already."""
+    size = _corpus_size(context)
+    if size is None:
+        raise ConfigError(
+            f"some queries have fewer than {rule.count} negatives, and filling up at random needs to know the corpus: "
+            "pass Context(corpus_size=...), or on_short='fewer' or 'drop' in the rule"
+        )
+    beginnings = streams(rule.seed, rows.keys, FILL)
+    for i in np.flatnonzero(ids[:, -1] < 0):
+        known = int(np.count_nonzero(ids[i] >= 0))
+        is_free = partial(_is_free, row=i, rows=rows, passage_identities=context.passage_identities)
+        drawn = draw_distinct(beginnings[i : i + 1], size, rule.count - known, is_free)
+        ids[i, known : known + len(drawn)] = drawn
+        scores[i, known : known + len(drawn)] = np.nan
+
+
+def _is_free(ids: np.ndarray, row: int, rows: _Rows, passage_identities: np.ndarray | None) -> np.ndarray:
+    """Which passages [n] are neither among the row's candidates nor excluded nor of its identity: bool [n]."""
+    taken = np.concatenate([rows.ids[row], *(lists.row(row) for lists in rows.excluded.values())])
+    is_free = ~np.isin(ids, taken)
+    if rows.identities is not None:
+        identities = passage_identities[ids]
+        is_free &= ~np.isin(identities, rows.identities.row(row)) | (identities < 0)
+    return is_free
+
+
+def _outcome(ids: np.ndarray, is_short: np.ndarray, rule: NegativeRule) -> dict[str, int]:
+    """How many of the queries that were short ended how; each is counted once."""
+    if rule.on_short == "drop":
+        return {"dropped": np.count_nonzero(is_short)}
+    found = np.count_nonzero(ids[is_short] >= 0, axis=1)
+    return {
+        "filled at random": np.count_nonzero(found == rule.count),
+        "given fewer": np.count_nonzero((found > 0) & (found < rule.count)),
+        "without any": np.count_nonzero(found == 0),
+    }
+
+
+def _total(counts: Iterator[Mapping[str, int]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return {reason: int(count) for reason, count in total.items() if count}
+
+
+def _lowest_positive(positive_scores: Lists | None, queries: int, rule: NegativeRule) -> np.ndarray:
+    """The lowest positive score of each query, float64 [q]; nan where there is none and the rule needs none."""
+    if positive_scores is None:
+        result = np.full(queries, np.nan)
+    else:
+        result = lowest(ragged(positive_scores, queries, np.float64, "positive_scores"))
+    if rule.needs_positive_scores and np.isnan(result).any():
+        row = int(np.argmax(np.isnan(result)))
+        raise ConfigError(
+            f"query {row} (counted from 0) has no positive score, and the rule bounds negatives by it: "
+            "give one, or use neither a margin nor 'simans'"
+        )
+    return result
+
+
+def _query_identities(context: Context, queries: int) -> Ragged | None:
+    if (context.query_identities is None) != (context.passage_identities is None):
+        raise ConfigError("identities exclude by comparison: give both query_identities and passage_identities")
+    if context.query_identities is None:
+        return None
+    return ragged(context.query_identities, queries, np.int64, "query_identities")
+
+
+def _corpus_size(context: Context) -> int | None:
+    if context.passage_identities is None:
+        return context.corpus_size
+    rows = len(context.passage_identities)
+    if context.corpus_size not in (None, rows):
+        raise ConfigError(f"corpus_size is {context.corpus_size}, but passage_identities has {rows} rows")
+    return rows
+
+
+def _check_shapes(scores: np.ndarray, ids: np.ndarray, rule: NegativeRule, context: Context) -> None:
+    """Refuse rankings that are no pair of [q, k], or too short for the range to mean what it says."""
+    if ids.ndim != 2 or scores.shape != ids.shape:
+        raise ConfigError(f"scores and ids are both [q, k]; got {list(scores.shape)} and {list(ids.shape)}")
+    size = _corpus_size(context)
+    if size is not None and ids.shape[1] < min(rule.range_stop, size):
+        raise ConfigError(
+            f"{ids.shape[1]} candidates per query do not reach rank {rule.range_stop} of the range, "
+            f"and the corpus has {size} passages: search for k = {min(rule.range_stop, size)}"
+        )
+
+
+def _check_ranking(rows: _Rows, context: Context) -> None:
+    """Refuse rows whose scores rise, that name a passage twice, or one that the corpus does not have."""
+    scores, ordered = rows.scores, np.sort(rows.ids, axis=1)
+    size = _corpus_size(context)
+    complaints = {
+        "has scores that rise or are nan": np.isnan(scores[:, 0]) | ~(scores[:, 1:] <= scores[:, :-1]).all(axis=1),
+        "names a passage twice": ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1),
+        f"names a passage beyond the corpus of {size}": size is not None and ordered[:, -1] >= size,
+    }
+    for complaint, is_wrong in complaints.items():
+        if np.any(is_wrong):
+            row = rows.first + int(np.argmax(is_wrong))
+            raise ConfigError(f"query {row} (counted from 0) {complaint}; a ranking falls in score and names each once")

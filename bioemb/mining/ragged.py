@@ -1,0 +1,60 @@
+"""Lists of differing lengths, one per query, as two flat arrays."""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+
+from bioemb.errors import ConfigError
+
+Lists = Sequence[Sequence[float]] | Sequence[np.ndarray] | Sequence[float] | np.ndarray
+
+
+class Ragged(NamedTuple):
+    """q lists; list i is `values[starts[i]:starts[i + 1]]`."""
+
+    values: np.ndarray
+    starts: np.ndarray  # int64 [q + 1]
+
+    def row(self, i: int) -> np.ndarray:
+        """List i."""
+        return self.values[self.starts[i] : self.starts[i + 1]]
+
+    def rows(self, part: slice) -> "Ragged":
+        """Some of the lists, consecutive ones; nothing is copied."""
+        return Ragged(self.values, self.starts[part.start : part.stop + 1])
+
+
+def ragged(lists: Lists, queries: int, dtype: type, name: str) -> Ragged:
+    """q lists, or q plain numbers as lists of one. Raises ConfigError, naming `name`, where there are not q."""
+    if len(lists) != queries:
+        raise ConfigError(f"{name} has {len(lists)} rows, and there are {queries} queries")
+    if queries and np.ndim(lists[0]) == 0:
+        return Ragged(np.asarray(lists, dtype=dtype), np.arange(queries + 1))
+    lengths = np.fromiter(map(len, lists), dtype=np.int64, count=queries)
+    starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+    return Ragged(np.fromiter(chain.from_iterable(lists), dtype=dtype, count=starts[-1]), starts)
+
+
+def is_listed(values: np.ndarray, lists: Ragged) -> np.ndarray:
+    """Whether each value [r, k] is in its row's list: bool [r, k].
+
+    Goes through the lists' first members, then their second ones: the work is k comparisons per member, however
+    much the lists differ in length.
+    """
+    starts, lengths = lists.starts[:-1], np.diff(lists.starts)
+    listed = np.zeros(values.shape, dtype=bool)
+    for member in range(lengths.max(initial=0)):
+        rows = np.flatnonzero(lengths > member)
+        listed[rows] |= values[rows] == lists.values[starts[rows] + member, None]
+    return listed
+
+
+def lowest(lists: Ragged) -> np.ndarray:
+    """The smallest number of each list [q], as float64; nan for an empty list or one that holds nan."""
+    starts, lengths = lists.starts[:-1], np.diff(lists.starts)
+    result = np.full(len(starts), np.nan)
+    if len(lists.values):
+        result[lengths > 0] = np.minimum.reduceat(lists.values, starts[lengths > 0])
+    return result

@@ -1,0 +1,193 @@
+"""Exact nearest-neighbour search on arrays: the Searcher contract, its NumPy reference and the merge of shards.
+
+Scores are cosines, because every vector has length 1: higher is closer. A row of results falls in score, equal scores
+stand in rising order of id, and a row that is short of passages ends in (-inf, -1). What a neighbour is good for is
+`negatives.py`'s business; faiss is behind `faiss_search.py` alone.
+
+    >>> searcher = NumpySearcher()
+    >>> searcher.add(np.array([[1, 0], [0, 1]], dtype=np.float32))
+    >>> searcher.add(np.array([[0.6, 0.8]], dtype=np.float32))  # ids run on: this is passage 2
+    >>> scores, ids = searcher.search(np.array([[0, 1]], dtype=np.float32), k=4)
+    >>> ids.tolist()
+    [[1, 2, 0, -1]]
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from bioemb.errors import ConfigError, ModelError
+
+LENGTH_TOLERANCE = 1e-2  # of a vector's squared length; vectors stored in half precision stay below 2e-3
+SCORE_TOLERANCE = 1e-6  # rounding moves a float32 cosine by less
+QUERY_ROWS = 1024  # queries of one score block
+SMALLEST_SIDE = 256  # BLAS rounds smaller products differently: parts would not give the same bits as the whole
+CHECKED_ROWS = 65_536  # vectors looked at at once, so that a memory-mapped corpus never comes into memory whole
+LARGEST_ID = 2**32 - 1  # an id shares 64 bits with its score
+
+
+class Searcher(Protocol):
+    """Finds the passages closest to each query; ids count the added vectors from 0."""
+
+    def add(self, vectors: np.ndarray) -> None:
+        """Append passages [m, d] of length 1; may be called again, and ids run on."""
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Queries [q, d] of length 1 to (scores float32 [q, k] falling, ids int64 [q, k]), padded with (-inf, -1)."""
+
+
+class NumpySearcher:
+    """Exact search in blocks, with nothing but NumPy: the reference that other searchers must agree with.
+
+    Added arrays are kept as they are (memory-mapped and half-precision ones too) and read block by block: changing
+    them later changes the search. One block of scores takes at most `block_bytes`; a search needs about three times
+    that beside its results. A pair's score has the same bits whatever else is searched with it (with OpenBLAS, shown
+    by test), so that shards merge into exactly the whole search.
+    """
+
+    def __init__(self, width: int | None = None, *, block_bytes: int = 16 << 20):
+        if block_bytes < 4 * QUERY_ROWS:
+            raise ConfigError(f"block_bytes is {block_bytes}; a block of scores needs at least {4 * QUERY_ROWS} bytes")
+        self.width = width  # None: the first vectors that arrive decide
+        self.block_columns = block_bytes // (4 * QUERY_ROWS)
+        self.parts: list[np.ndarray] = []
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    def add(self, vectors: np.ndarray) -> None:
+        """Append passages [m, d] of length 1. Raises ModelError for other lengths, widths and non-finite numbers."""
+        check_vectors(vectors, self.width, first_row=len(self))
+        self.width = vectors.shape[1]
+        self.parts.append(vectors)
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k closest passages of each query [q, d]: (scores [q, k], ids [q, k]), exact, ties by rising id."""
+        check_k(k)
+        check_vectors(queries, self.width)
+        keys = np.zeros((len(queries), k), dtype=np.uint64)
+        for begin in range(0, len(queries), QUERY_ROWS):
+            rows = slice(begin, begin + QUERY_ROWS)
+            block = pad_rows(queries[rows])
+            for first_id, passages in self._blocks():
+                scores = (block @ pad_rows(passages).T)[: len(keys[rows]), : len(passages)]  # [r, c]
+                keys[rows] = _absorb(keys[rows], scores, first_id)
+        return _unpack(keys[:, ::-1])
+
+    def _blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """(the first id, vectors [<= block_columns, d]) of one block of passages after the other."""
+        first_id = 0
+        for part in self.parts:
+            for begin in range(0, len(part), self.block_columns):
+                yield first_id + begin, part[begin : begin + self.block_columns]
+            first_id += len(part)
+
+
+def merge_top_k(
+    scores_list: Sequence[np.ndarray], ids_list: Sequence[np.ndarray], k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Merge the searches of the same queries over several corpus shards into one, as if searched as a whole.
+
+    scores_list, ids_list: one [q, k_i] pair per shard, the ids already those of the whole corpus.
+    Every shard must have been asked for at least k. Returns (scores [q, k], ids [q, k]).
+    """
+    check_k(k)
+    if not scores_list or len(scores_list) != len(ids_list):
+        raise ConfigError(f"merging needs one array of ids per array of scores: {len(scores_list)} and {len(ids_list)}")
+    packed = [_pack(scores, ids) for scores, ids in zip(scores_list, ids_list, strict=True)]
+    keys = np.sort(np.concatenate(packed, axis=1), axis=1)[:, ::-1][:, :k]
+    missing = k - keys.shape[1]
+    return _unpack(np.pad(keys, ((0, 0), (0, max(missing, 0)))))
+
+
+def measure_recall(searcher: Searcher, exact: Searcher, queries: np.ndarray, k: int) -> float:
+    """The share of the exact k closest passages of the queries [q, d] that `searcher` finds too, in [0, 1]."""
+    _, expected = exact.search(queries, k)
+    _, found = searcher.search(queries, k)
+    wanted = expected >= 0
+    hits = sum(len(np.intersect1d(row[keep], other)) for row, keep, other in zip(expected, wanted, found, strict=True))
+    return hits / max(int(wanted.sum()), 1)
+
+
+def check_vectors(vectors: np.ndarray, width: int | None, first_row: int = 0) -> None:
+    """Refuse what would not give cosines: other shapes and widths, non-finite numbers, lengths other than 1.
+
+    width: the expected d, None for any; first_row: what the message adds to the row's number. Raises ModelError.
+    """
+    if vectors.ndim != 2 or not np.issubdtype(vectors.dtype, np.floating):
+        raise ModelError(f"vectors must be floating point numbers [m, d]; got {vectors.dtype} {list(vectors.shape)}")
+    if width is not None and vectors.shape[1] != width:
+        raise ModelError(
+            f"vectors have width {vectors.shape[1]}, the index has {width}; encode both with the same model"
+        )
+    for begin in range(0, len(vectors), CHECKED_ROWS):
+        block = np.asarray(vectors[begin : begin + CHECKED_ROWS], dtype=np.float32)
+        squared = np.einsum("md,md->m", block, block)
+        wrong = ~(np.abs(squared - 1) <= LENGTH_TOLERANCE)  # a comparison with nan is False
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            _refuse(block[row], first_row + begin + row)
+
+
+def check_k(k: int) -> None:
+    """Refuse to search for fewer than one neighbour."""
+    if k < 1:
+        raise ConfigError(f"k is {k}; a search returns at least 1 neighbour")
+
+
+def pad_rows(vectors: np.ndarray) -> np.ndarray:
+    """The vectors [m, d] as contiguous float32, with rows of zeros below up to SMALLEST_SIDE."""
+    missing = max(SMALLEST_SIDE - len(vectors), 0)
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    return np.pad(vectors, ((0, missing), (0, 0))) if missing else vectors
+
+
+def order_ties(scores: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Order each row [q, k] by falling score, then rising id, missing ids last, as (-inf, -1)."""
+    return _unpack(np.sort(_pack(scores, ids), axis=1)[:, ::-1])
+
+
+def _refuse(vector: np.ndarray, row: int) -> None:
+    if not np.isfinite(vector).all():
+        raise ModelError(f"vector {row} (counted from 0) is not finite; the model failed on that text")
+    length = float(np.linalg.norm(vector))
+    raise ModelError(
+        f"vector {row} (counted from 0) has length {length:.4g}; scores are cosines only of vectors of length 1: "
+        "encode with normalisation, or divide each vector by its length"
+    )
+
+
+def _absorb(best: np.ndarray, scores: np.ndarray, first_id: int) -> np.ndarray:
+    """Merge a block's scores [r, c] into the best keys [r, k] so far, rising; what cannot enter is never sorted."""
+    k, columns = best.shape[1], scores.shape[1]
+    floor = _unpack(best[:, :1])[0]  # [r, 1] the k-th best score so far, -inf while there are fewer
+    if columns > k and not best[:, 0].all():
+        floor = np.maximum(floor, np.partition(scores, columns - k, axis=1)[:, columns - k, None])
+    row, column = np.divmod(np.flatnonzero(scores >= floor), columns)  # ten times as fast as np.nonzero here
+    entering = np.bincount(row, minlength=len(best))  # [r]
+    place = np.arange(len(row)) - np.repeat(np.cumsum(entering) - entering, entering)
+    merged = np.zeros((len(best), k + entering.max(initial=0)), dtype=np.uint64)
+    merged[:, :k] = best
+    merged[row, k + place] = _pack(scores[row, column], first_id + column)
+    merged.sort(axis=1)
+    return merged[:, -k:]
+
+
+def _pack(scores: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """One integer per candidate that rises with its score and, among equal scores, with falling id; 0 if missing."""
+    if ids.size and int(ids.max()) >= LARGEST_ID:
+        raise ConfigError(f"passage id {int(ids.max())} is too large; one search takes at most {LARGEST_ID} passages")
+    bits = (np.asarray(scores, dtype=np.float32) + np.float32(0)).view(np.uint32)  # + 0: no -0.0, which equals 0.0
+    rising = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(np.uint64)
+    keys = rising << np.uint64(32) | (LARGEST_ID - np.asarray(ids, dtype=np.int64)).astype(np.uint64)
+    return np.where(ids < 0, np.uint64(0), keys)
+
+
+def _unpack(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse of `_pack`: (scores float32, ids int64), (-inf, -1) where missing."""
+    rising = (keys >> np.uint64(32)).astype(np.uint32)
+    bits = np.where(rising >> 31, rising & np.uint32(2**31 - 1), ~rising)
+    ids = LARGEST_ID - (keys & np.uint64(LARGEST_ID)).astype(np.int64)
+    missing = keys == 0
+    return np.where(missing, np.float32(-np.inf), bits.view(np.float32)), np.where(missing, -1, ids)
