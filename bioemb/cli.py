@@ -6,15 +6,11 @@ import sys
 from bioemb import __version__, config
 from bioemb.errors import BioembError
 from bioemb.flags import nearest, parse
-from bioemb.log import configure_logging
+from bioemb.log import configure_logging, is_first_process
+from bioemb.stages import STAGES
 
-# command: its settings, and the module of its `run`, which is imported when it is called
 COMMANDS = {
-    "extract": (config.ExtractConfig, "bioemb.stages.extract"),
-    "filter": (config.FilterConfig, "bioemb.stages.filter"),
-    "mine": (config.MineConfig, "bioemb.stages.mine"),
-    "train": (config.TrainConfig, "bioemb.stages.train"),
-    "evaluate": (config.EvaluateConfig, "bioemb.stages.evaluate"),
+    **STAGES,
     "run": (config.RunConfig, "bioemb.stages.run"),
     "demo": (config.DemoConfig, "bioemb.stages.demo"),
 }
@@ -43,7 +39,9 @@ def run_command(command: str, words: list[str], program: str) -> int:
     config_class, module = COMMANDS[command]
     try:
         settings = parse(config_class, words, program)
-        print(importlib.import_module(module).run(settings))
+        summary = importlib.import_module(module).run(settings)
+        if is_first_process():
+            print(summary)
     except BioembError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2

@@ -130,7 +130,10 @@ class EvaluateConfig:
 class RunConfig:
     """Run every stage that a recipe names, each skipped when its output is complete."""
 
-    recipe: str = flag("YAML file: stage names with their settings", output=False)
+    recipe: str = flag("YAML file: stages in order, each with its settings", output=False)
+    root: str | None = flag(
+        "folder that `{root}` stands for in the recipe (default: the recipe's own `root`)", None, output=False
+    )
     until: str | None = flag("stop after this stage", None, output=False)
     overwrite: bool = flag("replace outputs that were made otherwise", False, output=False)
 

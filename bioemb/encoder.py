@@ -102,9 +102,11 @@ class Encoder(nn.Module):
         """Vectors [n_i, d] of each group of tokens [n_i, t_i]; one call per step, so that DDP sees one forward."""
         return tuple(self._embed(tokens) for tokens in groups)
 
-    def encode(self, texts: Sequence[str], *, kind: Kind | None = None, batch_tokens: int | None = None) -> np.ndarray:
-        """float32 [n, d] in input order, finite; kind None adds no prompt. Raises ModelError, ConfigError."""
-        return encode_texts(self, texts, kind, batch_tokens=batch_tokens)
+    def encode(
+        self, texts: Sequence[str], *, kind: Kind | None = None, batch_tokens: int | None = None, bf16: bool = False
+    ) -> np.ndarray:
+        """float32 [n, d] in input order, finite; kind None adds no prompt. Raises ModelError, DataError."""
+        return encode_texts(self, texts, kind, batch_tokens=batch_tokens, bf16=bf16)
 
     def token_ids(
         self, texts: Sequence[str], kind: Kind | None, prompts: Sequence[str | None] | None = None

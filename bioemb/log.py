@@ -9,13 +9,18 @@ from collections.abc import Iterable
 logger = logging.getLogger("bioemb")
 
 
+def is_first_process() -> bool:
+    """Whether this is the process that speaks, of those that a launcher started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def configure_logging(level: int = logging.INFO) -> None:
     """Send bioemb's log to stderr; among several processes only the first speaks below warnings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logger.handlers = [handler]
     logger.propagate = False
-    logger.setLevel(level if os.environ.get("RANK", "0") == "0" else logging.WARNING)
+    logger.setLevel(level if is_first_process() else logging.WARNING)
 
 
 def progress(items: Iterable, what: str, total: int | None = None) -> Iterable:
@@ -24,7 +29,7 @@ def progress(items: Iterable, what: str, total: int | None = None) -> Iterable:
 
     if total is None and hasattr(items, "__len__"):
         total = len(items)
-    silent = True if os.environ.get("RANK", "0") != "0" else None  # None: silent unless stderr is a terminal
+    silent = None if is_first_process() else True  # None: silent unless stderr is a terminal
     return tqdm(items, desc=what, total=total, disable=silent, dynamic_ncols=True)
 
 
