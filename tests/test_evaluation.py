@@ -263,6 +263,27 @@ def test_results_stand_in_mtebs_layout_and_scores_can_be_read_back(tmp_path):
         np.testing.assert_array_equal(found.parts[0].scores, made.parts[0].scores)
 
 
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_what_mteb_saved_without_single_scores_is_run_again(tmp_path, is_damaged):
+    write_pairs(tmp_path, "BIOSSES")
+    tasks, cache = find_tasks("BIOSSES", tmp_path), mteb.ResultCache(tmp_path / "saves")
+    result = mteb.evaluate(model(), tasks, cache=cache, show_progress_bar=False)
+    if is_damaged:
+        (tmp_path / "saves" / "results" / "me__words" / "weights-1" / "BIOSSES.json").write_text('{"scores": {')
+    (score,) = evaluate(model(), tasks, tmp_path / "saves")
+    assert len(score.parts[0].ids) == 31
+    assert score.score == result.task_results[0].get_score()
+
+
+def test_a_damaged_score_is_named(tmp_path):
+    write_pairs(tmp_path, "BIOSSES")
+    evaluate(model(), find_tasks("BIOSSES", tmp_path), tmp_path / "saves")
+    file = tmp_path / "saves" / "scores" / "me__words" / "weights-1" / "BIOSSES.json"
+    file.write_text('{"task": "BIOSSES"}')
+    with pytest.raises(DataError, match="BIOSSES.json: the saved score is damaged"):
+        evaluate(model(), find_tasks("BIOSSES", tmp_path), tmp_path / "saves")
+
+
 def test_results_of_another_subset_stay_in_mtebs_file(tmp_path):
     write_collection(tmp_path, "PublicHealthQA")
     english, french = (find_tasks(f"PublicHealthQA[{name}]", tmp_path) for name in ("english", "french"))
@@ -324,12 +345,19 @@ def test_offline_mode_is_taken_at_its_word(tmp_path, monkeypatch):
         evaluate(model(), find_tasks("SCIDOCS"), tmp_path / "saves", is_reachable=lambda: pytest.fail("asked"))
 
 
-def test_local_and_saved_tasks_do_not_ask_for_the_hub(tmp_path, monkeypatch):
-    def no_network(*_):
+@pytest.fixture
+def no_network(monkeypatch):
+    """Any look at the network fails the test, however the looker handles errors."""
+
+    def fail(*_):
         pytest.fail("asked the network")
 
-    monkeypatch.setattr(socket.socket, "connect", no_network)
-    monkeypatch.setattr(socket, "getaddrinfo", no_network)
+    monkeypatch.setattr(socket.socket, "connect", fail)
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    return fail
+
+
+def test_local_and_saved_tasks_do_not_ask_for_the_hub(tmp_path, no_network):
     write_pairs(tmp_path, "BIOSSES")
     write_collection(tmp_path, "NFCorpus")
     tasks = find_tasks(["BIOSSES", "NFCorpus"], tmp_path)
@@ -337,7 +365,7 @@ def test_local_and_saved_tasks_do_not_ask_for_the_hub(tmp_path, monkeypatch):
     assert len(evaluate(model(), tasks, tmp_path / "saves", is_reachable=no_network)) == 2
 
 
-def test_data_that_an_earlier_run_prepared_serve_without_the_hub(tmp_path, monkeypatch):
+def test_data_that_an_earlier_run_prepared_serve_without_the_hub(tmp_path, monkeypatch, no_network):
     first, second, gold = write_pairs(tmp_path, "pairs")
     prepare_as_the_hub_would(tmp_path / "cache", first, second, gold)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")

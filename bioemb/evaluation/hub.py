@@ -20,7 +20,7 @@ from bioemb.errors import ConfigError
 
 PROBE_SECONDS = 3.0
 LAYOUTS = {
-    "STS": '{0}.jsonl with a line {{"sentence1","sentence2","score"}} for each pair',
+    "STS": '{0}.jsonl (lines {{"sentence1","sentence2","score"}})',
     "Retrieval": "{0}/corpus.jsonl, {0}/queries.jsonl and {0}/qrels/test.tsv",
 }
 

@@ -96,17 +96,17 @@ def _load(task: AbsTask) -> None:
 
 
 def _strategy(model: EncoderForMteb | BM25, task: AbsTask, cache: mteb.ResultCache) -> str:
-    # mteb would return what it has saved even when the data's revision has changed, and without the single scores;
-    # results of other subsets and splits on the same data are kept beside the new ones.
+    # What mteb has saved and we have not holds no single scores, or is of data that have changed, which mteb overlooks:
+    # run it again. Results of other subsets and splits stay beside the new ones.
     try:
         saved = cache.load_task_result(task.metadata.name, model.mteb_model_meta)
     except ValueError:  # damaged
-        saved = None
-    if saved is None or saved.dataset_revision != task.metadata.revision:
         return "always"
+    there = (
+        {(split, entry["hf_subset"]) for split, entries in saved.scores.items() for entry in entries} if saved else ()
+    )
     wanted = {(split, subset) for split in task.eval_splits for subset in task.hf_subsets}
-    there = {(split, entry["hf_subset"]) for split, entries in saved.scores.items() for entry in entries}
-    return "always" if wanted & there else "only-missing"
+    return "only-missing" if wanted.isdisjoint(there) else "always"
 
 
 def _main_score(task: AbsTask, result: TaskResult, model: EncoderForMteb | BM25) -> float:
