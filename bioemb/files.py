@@ -8,12 +8,15 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bioemb.errors import DataError
 
 RECORD_SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".json.zst", ".jsonl.zst", ".parquet")
+ZSTANDARD_BYTES = 1 << 14  # decompressed at once; small, because a few bytes may hold megabytes
 
 
 class Located(NamedTuple):
@@ -25,14 +28,17 @@ class Located(NamedTuple):
 
 
 def list_files(paths: str | Path | Sequence[str | Path], suffixes: Sequence[str]) -> list[Path]:
-    """Files named directly, and those with these suffixes below folders, sorted. Raises DataError where none are."""
+    """Files named directly, and those with these suffixes below folders, sorted. Raises DataError where none are.
+
+    In folders, what a stage keeps beside its output (manifests, work folders) and hidden files are not looked at.
+    """
     found: list[Path] = []
     for path in [paths] if isinstance(paths, str | Path) else paths:
         path = Path(path)
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+            inside = sorted(path.rglob("*"))
+            inside = [file for file in inside if not _is_aside(file.relative_to(path)) and file.is_file()]
             matching = [file for file in inside if file.name.lower().endswith(tuple(suffixes))]
-            matching = [file for file in matching if not file.name.endswith(".manifest.json")]
             if not matching:
                 others = ", ".join(file.name for file in inside[:3]) or "nothing"
                 raise DataError(f"no file here ends in {', '.join(suffixes)} (found: {others})", path)
@@ -55,26 +61,22 @@ def open_read(path: str | Path) -> Iterator[io.BufferedIOBase]:
     """A file's bytes, decompressed when it is gzip or Zstandard, by its first bytes. Raises DataError."""
     path = Path(path)
     try:
-        with open(path, "rb") as raw:
-            magic = raw.read(4)
-            raw.seek(0)
-            if magic[:2] == b"\x1f\x8b":
-                with gzip.open(raw) as plain:
-                    yield plain
-            elif magic == b"\x28\xb5\x2f\xfd":
-                import zstandard
-
-                with zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True) as plain:
-                    try:
-                        yield io.BufferedReader(plain)
-                    except zstandard.ZstdError as error:
-                        raise DataError(f"the compressed file is damaged or cut off ({error})", path) from None
-            else:
-                yield raw
+        raw = open(path, "rb")  # noqa: SIM115 - only opening it stands within the try
     except FileNotFoundError:
         raise DataError("no such file", path) from None
     except IsADirectoryError:
         raise DataError("expected a file, got a folder", path) from None
+    except OSError as error:
+        raise DataError(f"cannot be opened: {error.strerror}", path) from None
+    with raw:
+        magic = raw.peek(4)[:4]
+        if magic[:2] == b"\x1f\x8b":
+            with gzip.open(raw) as plain:
+                yield plain
+        elif magic == b"\x28\xb5\x2f\xfd":
+            yield io.BufferedReader(_ZstandardFrames(raw))
+        else:
+            yield raw
 
 
 @contextmanager
@@ -96,8 +98,12 @@ def write_aside(path: str | Path) -> Iterator[io.TextIOBase]:
 
 
 def json_line(record: dict[str, Any]) -> str:
-    """One record as a line of JSON, characters as they are."""
-    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
+    """One record as a line of JSON, characters as they are, dates as text. Raises DataError for NaN and infinity."""
+    try:
+        return json.dumps(record, ensure_ascii=False, allow_nan=False, default=_as_text) + "\n"
+    except ValueError:
+        wrong = ", ".join(f"{key!r}: {value}" for key, value in record.items() if isinstance(value, float))
+        raise DataError(f"JSON has no numbers that are not finite; the record holds {wrong or 'some'}") from None
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -113,7 +119,7 @@ def hash_file(path: str | Path) -> str:
 
 
 def text_field(located: Located, key: str, flag: str = "") -> str:
-    """The text under a key, not empty. Raises DataError that names the keys there are."""
+    """The text under a key; it may be empty. Raises DataError that names the keys there are."""
     record, path, line = located
     if key not in record:
         hint = f"; name another with {flag}" if flag else ""
@@ -128,14 +134,69 @@ def _describe(value: Any) -> str:
     return "null" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
 
 
+class _ZstandardFrames(io.RawIOBase):
+    """The bytes in one or more Zstandard frames; as gzip does, it raises EOFError where the last one is cut off.
+
+    zstandard's own readers end quietly there, and so would lose the rest of the file.
+    """
+
+    def __init__(self, raw: io.BufferedIOBase):
+        self._raw, self._frame, self._ready = raw, self._new_frame(), memoryview(b"")
+
+    @staticmethod
+    def _new_frame():
+        import zstandard
+
+        return zstandard.ZstdDecompressor().decompressobj()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:
+        while not self._ready:
+            packed = self._frame.unused_data or self._raw.read(ZSTANDARD_BYTES)
+            if not packed and self._frame.eof:
+                return 0
+            if not packed:
+                raise EOFError("Compressed file ended before the end of its last frame")
+            self._ready = memoryview(self._decompress(packed))
+        size = min(len(buffer), len(self._ready))
+        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size
+
+    def _decompress(self, packed: bytes) -> bytes:
+        import zstandard
+
+        if self._frame.eof:
+            self._frame = self._new_frame()
+        try:
+            return self._frame.decompress(packed)
+        except zstandard.ZstdError as error:
+            raise zlib.error(str(error)) from None  # so that readers need to know of one kind of damage
+
+
+def _is_aside(path: Path) -> bool:
+    """Whether a file below an input folder is hidden, or was put there by a stage beside its output."""
+    in_work_folder = any(folder.endswith(".work") for folder in path.parts[:-1])
+    return in_work_folder or path.name.endswith(".manifest.json") or any(part.startswith(".") for part in path.parts)
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, date | time | Decimal):  # Parquet has these, JSON has not
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
 def _read_json(path: Path) -> Iterator[Located]:
     with open_read(path) as handle:
-        lines = enumerate(_lines(handle, path), start=1)
+        lines = ((number, line) for number, line in enumerate(_lines(handle, path), start=1) if line.strip())
+        first = True
         for number, line in lines:
-            if number == 1 and line.lstrip().startswith("["):
-                yield from _read_array(path, line + "".join(rest for _, rest in lines))
-            elif line.strip():
-                yield Located(_object(line, path, number), path, number)
+            if first and line.lstrip().startswith("["):
+                yield from _read_array(path)
+                return
+            first = False
+            yield Located(_object(line, path, number), path, number)
 
 
 def _lines(handle: io.BufferedIOBase, path: Path) -> Iterator[str]:
@@ -154,26 +215,44 @@ def _lines(handle: io.BufferedIOBase, path: Path) -> Iterator[str]:
 
 
 def _object(line: str, path: Path, number: int) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"not JSON ({error.msg} at column {error.colno}): {line[:60].rstrip()!r}", path, number
-        ) from None
+    value = _decode(line, path, number)
     if not isinstance(value, dict):
         raise DataError(f"expected a JSON object, got {_describe(value)}", path, number)
     return value
 
 
-def _read_array(path: Path, text: str) -> Iterator[Located]:
-    try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"not JSON ({error.msg} at column {error.colno})", path, error.lineno) from None
+def _read_array(path: Path) -> Iterator[Located]:
+    with open_read(path) as handle:
+        values = _decode("".join(_lines(handle, path)), path, 1)
     for number, value in enumerate(values, start=1):
         if not isinstance(value, dict):
             raise DataError(f"element {number}: expected a JSON object, got {_describe(value)}", path)
         yield Located(value, path, number)
+
+
+def _decode(text: str, path: Path, first_line: int) -> Any:
+    """A JSON value that JSON, UTF-8 and Arrow can all hold."""
+    text = text.rstrip()  # so that an error at the end is not one of the next line
+    try:
+        value = JSON.decode(text)
+        if "\\ud" in text or "\\uD" in text:  # escapes of surrogates: two make a character, one alone is none
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except json.JSONDecodeError as error:
+        wrong = text.split("\n")[error.lineno - 1][:60]
+        reason = f"not JSON ({error.msg} at column {error.colno}): {wrong!r}"
+        raise DataError(reason, path, first_line + error.lineno - 1) from None
+    except UnicodeEncodeError:
+        raise DataError("a \\ud... escape stands for half a character; remove it", path, first_line) from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"not usable as JSON: {error}", path, first_line) from None
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number in JSON; write null or leave the key out")
+
+
+JSON = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _read_parquet(path: Path) -> Iterator[Located]:
@@ -187,6 +266,8 @@ def _read_parquet(path: Path) -> Iterator[Located]:
                 for record in batch.to_pylist():
                     row += 1
                     yield Located(record, path, row)
+    except FileNotFoundError:
+        raise DataError("no such file", path) from None
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"not readable as Parquet: {str(error).splitlines()[0]}", path) from None
 
