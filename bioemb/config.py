@@ -4,6 +4,7 @@ Names are those that the field's users type already; the second name of a flag i
 """
 
 from dataclasses import dataclass
+from math import inf
 
 from bioemb.errors import ConfigError
 from bioemb.flags import flag
@@ -148,6 +149,26 @@ class DemoConfig:
     overwrite: bool = flag("start over", False, output=False)
 
 
+TRAIN_RANGES = (  # field, lowest, highest
+    ("train_group_size", 1, inf),
+    ("per_device_train_batch_size", 1, inf),
+    ("sub_batch_size", 1, inf),
+    ("gradient_accumulation_steps", 1, inf),
+    ("max_example_num_per_dataset", 1, inf),
+    ("pad_to_multiple_of", 1, inf),
+    ("logging_steps", 1, inf),
+    ("save_steps", 1, inf),
+    ("save_total_limit", 1, inf),
+    ("dataloader_num_workers", 0, inf),
+    ("seed", 0, inf),
+    ("learning_rate", 0, inf),
+    ("warmup_steps", 0, inf),
+    ("warmup_ratio", 0, 1),
+    ("shuffle_ratio", 0, 1),
+    ("dropout", 0, 1),
+)
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Fine-tune an encoder with contrastive learning on {"query","pos","neg"} rows (accelerate launch train.py)."""
@@ -231,15 +252,11 @@ class TrainConfig:
     )
 
     def __post_init__(self):
-        for name in (
-            "train_group_size",
-            "per_device_train_batch_size",
-            "gradient_accumulation_steps",
-            "logging_steps",
-            "save_steps",
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; expected 1 or more")
+        for name, lowest, highest in TRAIN_RANGES:
+            value = getattr(self, name)
+            if value is not None and not lowest <= value <= highest:
+                expected = f"{lowest} or more" if highest == inf else f"from {lowest} to {highest}"
+                raise ConfigError(f"{name} is {value}; expected {expected}")
         if not self.temperature > 0:
             raise ConfigError(f"temperature is {self.temperature}; expected more than 0, usually 0.01 to 0.1")
         if self.fp16 and self.bf16:

@@ -6,6 +6,7 @@
 import argparse
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from bioemb.errors import ConfigError
 
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+NEGATIVE_NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$", re.IGNORECASE)
 
 
 def flag(help: str, default: Any = dataclasses.MISSING, *, also: tuple[str, ...] = (), choices=None, output=True):
@@ -30,7 +32,7 @@ def flag(help: str, default: Any = dataclasses.MISSING, *, also: tuple[str, ...]
 def parse(config_class: type, words: list[str], command: str) -> Any:
     """The configuration that the words ask for. Raises ConfigError; `--help` prints and exits 0."""
     parser = build_parser(config_class, command)
-    file_words, _ = _config_file_parser().parse_known_args(words)
+    file_words, _ = _config_file_parser(command).parse_known_args(words)
     values = read_config_file(config_class, file_words.config) if file_words.config else {}
     given = _parse_words(parser, words)
     given.pop("config", None)
@@ -45,7 +47,7 @@ def from_mapping(config_class: type, values: dict[str, Any], command: str) -> An
     converted = {}
     for key, value in values.items():
         if key not in names:
-            raise ConfigError(f"unknown setting {key!r}{nearest(key, names)}")
+            raise ConfigError(f"unknown setting {key!r}{nearest(str(key), names)}")
         name = names[key]
         converted[name] = _convert_value(value, types_of[name], fields[name], f"--{name}")
     missing = [f"--{n}" for n, f in fields.items() if f.default is dataclasses.MISSING and n not in converted]
@@ -104,6 +106,10 @@ def build_parser(config_class: type, command: str) -> argparse.ArgumentParser:
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        self._negative_number_matcher = NEGATIVE_NUMBER  # argparse's own takes -1e-3 for a flag
+
     def error(self, message: str) -> typing.NoReturn:
         raise ConfigError(f"{message} (see `{self.prog} --help`)")
 
@@ -113,8 +119,8 @@ class _HelpFormatter(argparse.HelpFormatter):
         super().__init__(prog, max_help_position=36, width=110)
 
 
-def _config_file_parser() -> argparse.ArgumentParser:
-    parser = _Parser(add_help=False, allow_abbrev=False)
+def _config_file_parser(command: str) -> argparse.ArgumentParser:
+    parser = _Parser(prog=command, add_help=False, allow_abbrev=False)
     parser.add_argument("--config")
     return parser
 
@@ -172,7 +178,7 @@ def _convert_one(value: Any, kind: type, field: dataclasses.Field, where: str) -
     choices = field.metadata["choices"]
     try:
         result = _to_bool(value) if kind is bool else _to_kind(value, kind)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         words = {bool: "yes or no", int: "a whole number", float: "a number", str: "text"}[kind]
         raise ConfigError(f"{where}: expected {words}, got {value!r}") from None
     if choices and result not in choices:
@@ -188,6 +194,8 @@ def _to_bool(value: Any) -> bool:
 
 
 def _to_kind(value: Any, kind: type) -> Any:
+    if kind is str and isinstance(value, bool):  # YAML's yes and no, where the words themselves are meant
+        return "yes" if value else "no"
     if isinstance(value, bool | list | dict) or (kind is int and isinstance(value, float) and value != int(value)):
         raise ValueError(value)
     return kind(value)
