@@ -1,4 +1,4 @@
-"""Words and YAML to settings: each value converted as its flag says, each mistake one line that names what was meant."""
+"""Words and YAML to settings: each value as its flag says, each mistake one line that names what was meant."""
 
 import dataclasses
 import json
@@ -11,6 +11,7 @@ from bioemb.errors import ConfigError
 from bioemb.flags import flag, from_mapping, nearest, output_settings, parse
 
 TRAIN = ["--output_dir", "o", "--model_name_or_path", "m", "--train_data", "a.jsonl"]
+MINE_PATHS = ("model_name_or_path", "input_file", "output_file")
 ALL = [value for value in vars(config).values() if dataclasses.is_dataclass(value)]
 
 
@@ -217,9 +218,6 @@ def test_only_settings_that_decide_the_content_enter_the_manifest():
     mine = output_settings(from_mapping(MineConfig, dict.fromkeys(MINE_PATHS, "x"), "bioemb mine"))
     assert not {*MINE_PATHS, "candidate_pool", "use_gpu_for_searching", "batch_tokens", "overwrite"} & set(mine)
     assert {"range_for_sampling", "negative_number", "seed", "bf16", "index_factory"} <= set(mine)
-
-
-MINE_PATHS = ("model_name_or_path", "input_file", "output_file")
 
 
 @pytest.mark.parametrize(
