@@ -31,6 +31,7 @@ class Article:
     """One record of PubMed or PMC, its text free of markup. Absent text is "", absent numbers are None."""
 
     article_id: str  # "pmid:31418825", else "pmc:PMC123", else "doi:...": the same for PubMed's and PMC's copy
+    source: str = ""  # "pubmed" or "pmc"
     title: str = ""
     abstract: tuple[AbstractPart, ...] = ()
     sections: tuple[Section, ...] = ()
