@@ -39,14 +39,19 @@ class BlockFolder:
         assert len(rows) == span.stop - span.start, f"block {index} of {self.folder} got {len(rows)} rows"
         self.folder.mkdir(parents=True, exist_ok=True)
         aside = self.folder / f".block-{index:06d}.{os.getpid()}.npy"
-        np.save(aside, rows, allow_pickle=False)
-        aside.replace(self.path(index))
+        try:
+            np.save(aside, rows, allow_pickle=False)
+            aside.replace(self.path(index))
+        finally:
+            aside.unlink(missing_ok=True)
 
     def read(self, index: int) -> np.ndarray:
         """One block, memory-mapped. Raises DataError where it is absent or damaged."""
         try:
             return np.load(self.path(index), mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except FileNotFoundError:
+            raise DataError("there is no such block; start again to have it made", self.path(index)) from None
+        except (OSError, ValueError, EOFError) as error:
             raise DataError(f"a block cannot be read ({error}); delete it and start again", self.path(index)) from None
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:

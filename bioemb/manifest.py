@@ -37,9 +37,12 @@ def read_manifest(output: str | Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"the manifest is damaged ({error}); delete it to start over", path) from None
+    if not isinstance(found, dict) or "complete" not in found:
+        raise DataError("this is no manifest of bioemb; delete it to start over", path)
+    return found
 
 
 def begin(output: str | Path, description: dict[str, Any], overwrite: bool) -> bool:
@@ -48,7 +51,8 @@ def begin(output: str | Path, description: dict[str, Any], overwrite: bool) -> b
     Raises ConfigError when the output, complete or interrupted, was made from something else.
     """
     output, found = Path(output), read_manifest(output)
-    if found is None and output.exists() and not overwrite:
+    is_there = output.exists() and not (output.is_dir() and not any(output.iterdir()))  # an empty folder is none
+    if found is None and is_there and not overwrite:
         raise ConfigError(f"{output} exists and was not made by this command; use --overwrite to replace it")
     if found is not None and not overwrite:
         difference = differences(found, description)
@@ -68,6 +72,8 @@ def finish(output: str | Path, description: dict[str, Any], counts: dict[str, An
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """What differs between a manifest and a description, a phrase each."""
     result = []
+    if found.get("stage") != wanted["stage"]:
+        result.append(f"stage was {found.get('stage')!r}, is {wanted['stage']!r}")
     for group in ("settings", "inputs", "models"):
         old, new = found.get(group, {}), wanted[group]
         for key in sorted({*old, *new}):
