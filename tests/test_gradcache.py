@@ -1,0 +1,62 @@
+"""Two passes over sub-batches give the gradient of one pass over all of them, dropout included."""
+
+import pytest
+import torch
+from torch import nn
+
+from bioemb.gradcache import RandomState, cached_backward
+
+
+def make_model() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Linear(5, 7), nn.Dropout(0.4), nn.Tanh(), nn.Linear(7, 4)).double()
+
+
+def contrast(vectors: torch.Tensor) -> torch.Tensor:
+    """A loss that ties every vector to every other one."""
+    return torch.logsumexp(vectors @ vectors.T, dim=1).mean()
+
+
+@pytest.mark.parametrize("sizes", [(4, 4, 4), (7, 1, 4), (12,)])
+def test_sub_batches_give_the_plain_gradient_with_the_same_dropout(sizes):
+    inputs = torch.randn(12, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).split(sizes)
+    plain, cached = make_model(), make_model()
+    start = RandomState()
+    plain_loss = contrast(torch.cat([plain(some) for some in inputs]))
+    plain_loss.backward()
+    after = torch.rand(3)
+    start.restore()
+    cached_loss = cached_backward(cached, inputs, contrast, lambda loss: loss.backward())
+    torch.testing.assert_close(cached_loss, plain_loss.detach(), rtol=0, atol=1e-12)
+    for one, other in zip(plain.parameters(), cached.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=1e-12)
+    torch.testing.assert_close(torch.rand(3), after)  # what follows draws as if there had been one pass
+
+
+def test_only_the_last_sub_batch_is_synchronised():
+    entered = []
+
+    class Unsynced:
+        def __enter__(self):
+            entered.append("unsynced")
+
+        def __exit__(self, *_):
+            pass
+
+    def embed(some):
+        if torch.is_grad_enabled():
+            entered.append("pass")
+        return some * weight
+
+    weight = torch.ones(1, requires_grad=True)
+    cached_backward(embed, [torch.ones(2, 1)] * 3, contrast, lambda loss: loss.backward(), Unsynced)
+    assert entered == ["unsynced", "pass", "unsynced", "pass", "pass"]
+
+
+def test_a_scaled_backward_scales_the_whole_gradient():
+    inputs = torch.randn(6, 5, dtype=torch.float64).split(4)
+    plain, scaled = make_model().eval(), make_model().eval()
+    cached_backward(plain, inputs, contrast, lambda loss: loss.backward())
+    cached_backward(scaled, inputs, contrast, lambda loss: (8 * loss).backward())
+    for one, other in zip(plain.parameters(), scaled.parameters(), strict=True):
+        torch.testing.assert_close(8 * one.grad, other.grad)

@@ -1,0 +1,204 @@
+"""The trainer against a loop written out by hand, against itself resumed, and against two processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+
+from bioemb import checkpoint
+from bioemb.config import TrainConfig
+from bioemb.encoder import Encoder
+from bioemb.errors import ConfigError, DataError, ModelError
+from bioemb.stages import train
+from bioemb.trainer import Trainer
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+WORDS = "heart liver kidney brain lung blood bone skin nerve muscle cell gene protein drug dose trial".split()
+
+
+def write_examples(path: Path, rows: int, seed: int = 0) -> Path:
+    """Rows of random words, texts of very different lengths, one to five negatives."""
+    rng = np.random.default_rng(seed)
+
+    def text(low: int, high: int) -> str:
+        return " ".join(rng.choice(WORDS, rng.integers(low, high)))
+
+    with open(path, "w", encoding="utf-8") as out:
+        for _ in range(rows):
+            row = {"query": text(2, 5), "pos": [text(3, 20) for _ in range(rng.integers(1, 3))]}
+            row["neg"] = [text(1, 20) for _ in range(rng.integers(1, 6))]
+            out.write(json.dumps(row) + "\n")
+    return path
+
+
+def read_lines(path: str | Path) -> list[dict]:
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def config(tmp_path, tiny_encoder_folder) -> TrainConfig:
+    return TrainConfig(
+        output_dir=str(tmp_path / "out"), model_name_or_path=str(tiny_encoder_folder),
+        train_data=(str(write_examples(tmp_path / "train.jsonl", 14)),), train_group_size=3, query_max_len=8,
+        passage_max_len=24, per_device_train_batch_size=4, num_train_epochs=2, learning_rate=1e-3, temperature=0.1,
+        logging_steps=1, save_steps=3, sentence_pooling_method="mean",
+    )  # fmt: skip
+
+
+def weights(folder: str | Path) -> dict[str, torch.Tensor]:
+    return load_file(Path(folder) / "model.safetensors")
+
+
+def assert_equal_weights(one: str | Path, other: str | Path, atol: float) -> None:
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    for name in first:
+        torch.testing.assert_close(first[name], second[name], rtol=0, atol=atol)
+
+
+def test_one_update_is_adamw_on_the_cross_entropy_of_the_batch(config, tmp_path):
+    config = replace(config, max_steps=1, max_grad_norm=0.05, weight_decay=0.1, train_group_size=2)
+    rows = read_lines(config.train_data[0])
+    rows = [{**row, "pos": row["pos"][:1], "neg": row["neg"][:1]} for row in rows[:4]]  # nothing left to draw
+    data = tmp_path / "four.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    train.run(replace(config, train_data=(str(data),)))
+
+    encoder = Encoder.from_pretrained(config.model_name_or_path, pooling="mean")
+    encoder.set_max_length(8, 24)
+    texts = [text for row in rows for text in (row["pos"][0], row["neg"][0])]
+    query, passages = encoder(
+        encoder.pad(encoder.token_ids([row["query"] for row in rows], "query")),
+        encoder.pad(encoder.token_ids(texts, "passage")),
+    )
+    F.cross_entropy(query @ passages.T / 0.1, torch.arange(4) * 2).backward()
+    trained = [(name, p) for name, p in encoder.named_parameters() if p.grad is not None]
+    torch.nn.utils.clip_grad_norm_([p for _, p in trained], 0.05)
+    for decay, flat in ((0.1, False), (0.0, True)):
+        some = [p for _, p in trained if (p.ndim < 2) == flat]
+        torch.optim.AdamW(some, lr=1e-3, weight_decay=decay).step()
+    found = weights(config.output_dir)
+    for name, parameter in trained:
+        torch.testing.assert_close(found[name.removeprefix("backbone.")], parameter.detach(), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_sub_batches_end_with_the_weights_of_the_plain_run(config, size):
+    train.run(config)
+    train.run(replace(config, output_dir=config.output_dir + "-sub", sub_batch_size=size))
+    assert_equal_weights(config.output_dir, config.output_dir + "-sub", atol=1e-5)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_a_run_that_was_interrupted_ends_with_the_same_bits(config, monkeypatch, dropout):
+    config = replace(config, dropout=dropout)
+    train.run(config)
+    other = replace(config, output_dir=config.output_dir + "-interrupted")
+    step = Trainer.step
+
+    def step_and_signal(self, *arguments):
+        if self.done == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "step", step_and_signal)
+    with pytest.raises(KeyboardInterrupt, match="step 4 of 8"):
+        train.run(other)
+    monkeypatch.undo()
+    assert [path.name for path in checkpoint.list_checkpoints(other.output_dir)] == ["checkpoint-3", "checkpoint-4"]
+    train.run(other)
+    assert_equal_weights(config.output_dir, other.output_dir, atol=0)
+    steps = [read_lines(f"{folder}/metrics.jsonl") for folder in (config.output_dir, other.output_dir)]
+    assert [(s["step"], s["loss"]) for s in steps[0]] == [(s["step"], s["loss"]) for s in steps[1]]
+    assert train.run(other).endswith("nothing to do")
+
+
+def test_two_processes_train_as_one_with_the_doubled_batch(config):
+    train.run(config)
+    flags = {name: getattr(config, name) for name in (
+        "model_name_or_path", "train_group_size", "query_max_len", "passage_max_len", "num_train_epochs",
+        "learning_rate", "temperature", "sentence_pooling_method")}  # fmt: skip
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29611",
+               "train.py", "--output_dir", config.output_dir + "-two", "--train_data", *config.train_data, *words,
+               "--per_device_train_batch_size", "2", "--negatives_cross_device", "--sub_batch_size", "1"]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert_equal_weights(config.output_dir, config.output_dir + "-two", atol=1e-5)
+
+
+def test_a_loss_of_ones_own_trains_by_its_name(config, tmp_path, monkeypatch):
+    (tmp_path / "my_losses.py").write_text(
+        "import torch.nn.functional as F\n"
+        "from torch import nn\n"
+        "class Dense(nn.Module):\n"
+        "    def __init__(self, temperature):\n"
+        "        super().__init__()\n"
+        "        self.temperature = temperature\n"
+        "    def forward(self, query, passages, targets):\n"
+        "        return F.cross_entropy(query @ passages.T / self.temperature, targets.column)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    rows = read_lines(config.train_data[0])
+    unique = [
+        {**row, "pos": [f"{row['pos'][0]} {WORDS[i]} {WORDS[-i]}"], "neg": row["neg"][:1]} for i, row in enumerate(rows)
+    ]
+    data = tmp_path / "unique.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in unique), encoding="utf-8")
+    config = replace(config, train_data=(str(data),), num_train_epochs=1, train_group_size=2)
+    train.run(config)
+    own = replace(config, output_dir=config.output_dir + "-own", loss="my_losses:Dense")
+    train.run(own)
+    assert_equal_weights(config.output_dir, own.output_dir, atol=1e-5)
+
+
+def test_the_trained_model_keeps_prompts_pooling_and_lengths(config):
+    train.run(replace(config, query_instruction_for_retrieval="find: ", sentence_pooling_method="cls", max_steps=1))
+    layout = Encoder.from_pretrained(config.output_dir).layout
+    assert layout.prompts == {"query": "find: ", "passage": ""}
+    assert (layout.pooling, layout.normalize, layout.max_length) == ("cls", True, 24)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"per_device_train_batch_size": 15, "dataloader_drop_last": True}, ConfigError, "batch takes 15 rows"),
+        ({"learning_rate": 1e30, "lr_scheduler_type": "constant", "max_grad_norm": 0.0}, ModelError, "loss is nan"),
+        ({"train_group_size": 1}, ConfigError, "no hard negatives"),
+        ({"lr_scheduler_type": "sideways"}, ConfigError, "expected one of linear"),
+        ({"loss": "nowhere:Loss"}, ConfigError, "module:Class"),
+        ({"knowledge_distillation": True}, DataError, "pos_scores"),
+        ({"passage_max_len": 100_000}, ConfigError, "takes 3"),
+        ({"resume_from_checkpoint": "elsewhere"}, ConfigError, "no such folder"),
+    ],
+)
+def test_what_cannot_be_trained_is_said(config, changes, error, words):
+    with pytest.raises(error, match=words):
+        train.run(replace(config, **changes))
+
+
+def test_another_setting_is_refused_until_overwritten(config):
+    config = replace(config, max_steps=1)
+    train.run(config)
+    other = replace(config, learning_rate=2e-3)
+    with pytest.raises(ConfigError, match="learning_rate was 0.001, is 0.002"):
+        train.run(other)
+    before = weights(config.output_dir)
+    train.run(replace(other, overwrite_output_dir=True))
+    assert any(not torch.equal(before[name], value) for name, value in weights(config.output_dir).items())
+
+
+def test_old_checkpoints_go(config):
+    train.run(replace(config, save_steps=1, save_total_limit=2))
+    assert [path.name for path in checkpoint.list_checkpoints(config.output_dir)] == ["checkpoint-6", "checkpoint-7"]
