@@ -47,11 +47,20 @@ def read_lines(path: str | Path) -> list[dict]:
 @pytest.fixture
 def config(tmp_path, tiny_encoder_folder) -> TrainConfig:
     return TrainConfig(
-        output_dir=str(tmp_path / "out"), model_name_or_path=str(tiny_encoder_folder),
-        train_data=(str(write_examples(tmp_path / "train.jsonl", 14)),), train_group_size=3, query_max_len=8,
-        passage_max_len=24, per_device_train_batch_size=4, num_train_epochs=2, learning_rate=1e-3, temperature=0.1,
-        logging_steps=1, save_steps=3, sentence_pooling_method="mean",
-    )  # fmt: skip
+        output_dir=str(tmp_path / "out"),
+        model_name_or_path=str(tiny_encoder_folder),
+        train_data=(str(write_examples(tmp_path / "train.jsonl", 14)),),
+        train_group_size=3,
+        query_max_len=8,
+        passage_max_len=24,
+        per_device_train_batch_size=4,
+        num_train_epochs=2,
+        learning_rate=1e-3,
+        temperature=0.1,
+        logging_steps=1,
+        save_steps=3,
+        sentence_pooling_method="mean",
+    )
 
 
 def weights(folder: str | Path) -> dict[str, torch.Tensor]:
@@ -124,13 +133,40 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bits(config, monkeypatch,
 
 def test_two_processes_train_as_one_with_the_doubled_batch(config):
     train.run(config)
-    flags = {name: getattr(config, name) for name in (
-        "model_name_or_path", "train_group_size", "query_max_len", "passage_max_len", "num_train_epochs",
-        "learning_rate", "temperature", "sentence_pooling_method")}  # fmt: skip
+    flags = {
+        name: getattr(config, name)
+        for name in (
+            "model_name_or_path",
+            "train_group_size",
+            "query_max_len",
+            "passage_max_len",
+            "num_train_epochs",
+            "learning_rate",
+            "temperature",
+            "sentence_pooling_method",
+        )
+    }
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29611",
-               "train.py", "--output_dir", config.output_dir + "-two", "--train_data", *config.train_data, *words,
-               "--per_device_train_batch_size", "2", "--negatives_cross_device", "--sub_batch_size", "1"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        "2",
+        "--master_port",
+        "29611",
+        "train.py",
+        "--output_dir",
+        config.output_dir + "-two",
+        "--train_data",
+        *config.train_data,
+        *words,
+        "--per_device_train_batch_size",
+        "2",
+        "--negatives_cross_device",
+        "--sub_batch_size",
+        "1",
+    ]
     done = subprocess.run(
         command, cwd=REPOSITORY, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )

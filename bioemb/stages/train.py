@@ -63,9 +63,13 @@ def run(config: TrainConfig) -> str:
     rows = sum(map(len, pools))
     logger.info(
         "%s rows, %d processes x %d queries x %d passages, %d steps of which %d are done",
-        f"{rows:,}", accelerator.num_processes, config.per_device_train_batch_size, config.train_group_size,
-        trainer.total_steps, trainer.done,
-    )  # fmt: skip
+        f"{rows:,}",
+        accelerator.num_processes,
+        config.per_device_train_batch_size,
+        config.train_group_size,
+        trainer.total_steps,
+        trainer.done,
+    )
     trainer.fit()
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
