@@ -5,6 +5,7 @@ from importlib.metadata import version
 from typing import Any
 
 import bm25s
+import Stemmer
 from datasets import Dataset
 
 from bioemb.evaluation.encoder_adapter import describe_model
@@ -13,10 +14,10 @@ K1, B = 1.2, 0.75  # Lucene's
 
 
 class BM25:
-    """Lucene's BM25 over lower-cased words of two characters and more, English stop words and plurals taken off."""
+    """Lucene's BM25 over lower-cased words of two characters and more, without English stop words, stemmed."""
 
     def __init__(self):
-        revision = f"bm25s-{version('bm25s')}-k1-{K1}-b-{B}"
+        revision = f"bm25s-{version('bm25s')}-k1-{K1}-b-{B}-stemmed"
         self.mteb_model_meta = describe_model("bioemb/bm25", revision, framework=[])
         self._ids: list[str] = []
         self._index: bm25s.BM25 | None = None
@@ -48,19 +49,4 @@ class BM25:
 
 
 def _words(texts: Iterable[str]) -> bm25s.tokenization.Tokenized:
-    return bm25s.tokenize(list(texts), stopwords="en", stemmer=_without_plurals, show_progress=False)
-
-
-def _without_plurals(words: list[str]) -> list[str]:
-    return [_singular(word) for word in words]
-
-
-def _singular(word: str) -> str:
-    """Harman's S-stemmer (How effective is suffixing?, JASIS 1991): plurals only."""
-    if word.endswith("ies") and not word.endswith(("eies", "aies")):
-        return word[:-3] + "y"
-    if word.endswith("es") and not word.endswith(("aes", "ees", "oes")):
-        return word[:-1]
-    if word.endswith("s") and not word.endswith(("us", "ss")):
-        return word[:-1]
-    return word
+    return bm25s.tokenize(list(texts), stopwords="en", stemmer=Stemmer.Stemmer("english"), show_progress=False)

@@ -3,7 +3,7 @@
 What embeds and what searches come as arguments; memory is one shard's index and one block of results.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from bioemb.mining.search import Searcher, merge_top_k
 
 
 def search_shard(
-    new_searcher: Callable[[], Searcher],
+    searcher: Searcher,
     passages: Iterable[np.ndarray],
     first_id: int,
     queries: Iterable[np.ndarray],
@@ -19,9 +19,8 @@ def search_shard(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(scores [b, k], ids [b, k]) of every block of queries [b, d] in one shard of the corpus.
 
-    passages: the shard's vectors in blocks; first_id: the number of its first passage in the whole corpus.
+    searcher: empty, trained where its kind needs it; passages: the shard's vectors in blocks; first_id: the number of its first passage in the whole corpus.
     """
-    searcher = new_searcher()
     for vectors in passages:
         searcher.add(vectors)
     for block in queries:

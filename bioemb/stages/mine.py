@@ -5,6 +5,8 @@ interrupted run goes on, and a run with another rule of selection only selects a
 """
 
 import json
+from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from bioemb.flags import output_settings
 from bioemb.log import Funnel, logger, progress
 from bioemb.manifest import begin, describe, finish, work_folder, work_key
 from bioemb.mining import FaissSearcher, NegativeRule, Selection, select_negatives
-from bioemb.mining.faiss_search import require_gpu
+from bioemb.mining.faiss_search import TRAINING_ROWS, require_gpu
 from bioemb.mining.miner import merged, search_shard
 from bioemb.mining.negatives import Context
 from bioemb.records import stable_hash
@@ -123,8 +125,6 @@ def find_neighbours(
     passages: BlockFolder, queries: BlockFolder, searched: int, folder: Path, k: int, config: MineConfig
 ) -> list[tuple[BlockFolder, BlockFolder]]:
     """(scores, ids) of every shard of the corpus, in blocks of queries, on disk; searched shards stay."""
-    device = "gpu" if config.use_gpu_for_searching else "cpu"
-    width = passages.read(0).shape[1]
     results = []
     for first in range(0, searched, SHARD_ROWS):
         shard = folder / f"shard-{first:012d}"
@@ -133,18 +133,23 @@ def find_neighbours(
         if not ids.missing():
             continue
         blocks = range(first // BLOCK_ROWS, -(-min(first + SHARD_ROWS, searched) // BLOCK_ROWS))
-        vectors = (passages.read(index)[: searched - passages.span(index).start] for index in blocks)
-        found = search_shard(
-            lambda: FaissSearcher(width, config.index_factory, device),
-            vectors,
-            first,
-            (block for _, block in queries.blocks()),
-            k,
-        )
+        vectors = [passages.read(index)[: searched - passages.span(index).start] for index in blocks]  # memory-mapped
+        searcher = make_searcher(vectors, config)
+        found = search_shard(searcher, vectors, first, (block for _, block in queries.blocks()), k)
         for index, (block_scores, block_ids) in enumerate(progress(found, "search", queries.count)):
             scores.write(index, block_scores)
             ids.write(index, block_ids)
     return results
+
+
+def make_searcher(vectors: list[np.ndarray], config: MineConfig) -> FaissSearcher:
+    """An empty index for these blocks of vectors; a kind that is trained learns from a sample of all of them."""
+    device = "gpu" if config.use_gpu_for_searching else "cpu"
+    searcher = FaissSearcher(vectors[0].shape[1], config.index_factory, device)
+    if config.index_factory != "Flat":
+        step = -(-sum(map(len, vectors)) // TRAINING_ROWS)
+        searcher.train(np.concatenate([block[::step] for block in vectors]))
+    return searcher
 
 
 def write_examples(
@@ -152,45 +157,43 @@ def write_examples(
 ) -> tuple[Funnel, dict]:
     """Select block by block and write each row with its negatives; the funnel and the counts of candidates."""
     passages, queries, neighbours = arrays
-    funnel, candidates, shorts, negatives = Funnel("mine: rows"), {}, {}, 0
+    funnel, candidates, shorts, negatives = Funnel("mine: rows"), Counter(), Counter(), 0
     examples = read_examples(files)
     with write_aside(output) as out:
         for index in progress(range(queries.count), "select"):
             span = queries.span(index)
             rows = tables.rows[span.start : span.stop]
-            results = [(scores.read(index), ids.read(index)) for scores, ids in neighbours]
+            ranked = merged([(scores.read(index), ids.read(index)) for scores, ids in neighbours], rule.range_stop)
             positive_scores = _positive_scores(queries.read(index), passages, rows["positives"])
-            selection = _select(merged(results, rule.range_stop), span, rows, positive_scores, tables, rule)
-            for reason, count in selection.dropped.items():
-                candidates[reason] = candidates.get(reason, 0) + count
-            for reason, count in selection.short.items():
-                shorts[reason] = shorts.get(reason, 0) + count
+            selection = _select(ranked, span, rows, positive_scores, tables, rule)
+            candidates.update(selection.dropped)
+            shorts.update(selection.short)
+            negatives += int((selection.ids >= 0).sum())
             texts = _texts_of(tables, selection.ids)
-            for row, (located, query, positives, _) in zip(range(len(rows["query"])), examples, strict=False):
-                ids = selection.ids[row][selection.ids[row] >= 0].tolist()
-                if not ids and rule.on_short == "drop":
+            for row, (located, *_) in enumerate(islice(examples, span.stop - span.start)):
+                chosen = selection.ids[row] >= 0
+                if not chosen.any() and rule.on_short == "drop":
                     funnel.drop("short of negatives")
                     continue
                 funnel.keep()
-                negatives += len(ids)
-                scores = selection.scores[row][selection.ids[row] >= 0]
-                carried = {key: value for key, value in located.record.items() if key != "document"}
-                out.write(
-                    json_line(
-                        {
-                            **carried,
-                            "query": query,
-                            "pos": positives,
-                            "neg": [texts[i] for i in ids],
-                            "pos_scores": _rounded(positive_scores[row]),
-                            "neg_scores": _rounded(scores),
-                            "pos_ids": rows["positives"][row],
-                            "neg_ids": ids,
-                            "neg_identities": [_identity(tables, i, texts[i]) for i in ids],
-                        }
-                    )
-                )
-    return funnel, {"candidates": candidates, "short rows": shorts, "negatives": negatives}
+                ids = selection.ids[row][chosen].tolist()
+                negative = {
+                    "neg": [texts[number] for number in ids],
+                    "pos_scores": _rounded(positive_scores[row]),
+                    "neg_scores": _rounded(selection.scores[row][chosen]),
+                    "pos_ids": rows["positives"][row],
+                    "neg_ids": ids,
+                    "neg_identities": [_identity(tables, number) for number in ids],
+                }
+                out.write(json_line({**_as_example(located.record), **negative}))
+    return funnel, {"candidates": dict(candidates), "short rows": dict(shorts), "negatives": negatives}
+
+
+def _as_example(record: dict) -> dict:
+    """The row with its positives under `pos`, a pair's document too; all else as it came."""
+    positives = record["pos"] if "pos" in record else [record["document"]]
+    others = {key: value for key, value in record.items() if key not in ("query", "pos", "document")}
+    return {"query": record["query"], "pos": positives, **others}
 
 
 def _select(
@@ -232,7 +235,7 @@ def _texts_of(tables: Tables, ids: np.ndarray) -> dict[int, str]:
     return dict(zip(wanted.tolist(), tables.passages[wanted]["text"], strict=True)) if len(wanted) else {}
 
 
-def _identity(tables: Tables, passage: int, text: str) -> int:
+def _identity(tables: Tables, passage: int) -> int:
     """The passage's article, or its text's hash where no article is known."""
     known = tables.identities.get(passage)
     return tables.exclusions.passage_texts[passage].item() if known is None else known
