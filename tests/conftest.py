@@ -15,3 +15,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data here: set BIOEMB_TEST_DATA to a folder that holds it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plain transformers folder with a tiny BERT (`tiny_encoder.py`); to be read only."""
+    from tiny_encoder import write_tiny_encoder
+
+    return write_tiny_encoder(tmp_path_factory.mktemp("models") / "tiny-bert")
