@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bioemb.encoding import encode_texts
-from bioemb.errors import ConfigError, ModelError
+from bioemb.errors import ConfigError, DataError, ModelError
 from bioemb.log import logger
 from bioemb.model_folder import Layout, find_folder, read_layout, weights_hash, write_layout
 from bioemb.pooling import POOLING
@@ -122,11 +122,20 @@ class Encoder(nn.Module):
         texts = [prompt + text for prompt, text in zip(own, texts, strict=True)]
         if self.layout.lower_case:
             texts = [text.lower() for text in texts]
-        return self.tokenizer(texts, truncation=True, max_length=self.max_length[kind])["input_ids"]
+        token_ids = self.tokenizer(texts, truncation=True, max_length=self.max_length[kind])["input_ids"]
+        if not all(token_ids):
+            empty = next(text for text, ids in zip(texts, token_ids, strict=True) if not ids)
+            raise DataError(f"the tokenizer of {self.source or 'the model'} finds nothing in the text {empty[:80]!r}")
+        return token_ids
 
     def pad(self, token_ids: Sequence[list[int]], multiple: int | None = None) -> Tokens:
-        """Token ids as tensors [n, t], padded to the longest (to a multiple of so many tokens) on the model's side."""
-        batch = self.tokenizer.pad({"input_ids": list(token_ids)}, pad_to_multiple_of=multiple, return_tensors="pt")
+        """Token ids as tensors [n, t], padded on the right to the longest (to a multiple of so many tokens)."""
+        batch = self.tokenizer.pad(
+            {"input_ids": list(token_ids)},
+            padding_side="right",  # on the left, absolute positions would shift with the batch's longest text
+            pad_to_multiple_of=multiple,
+            return_tensors="pt",
+        )
         return {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
 
     def save(self, folder: str | Path) -> None:
@@ -135,6 +144,9 @@ class Encoder(nn.Module):
         max_length = max(self.max_length["query"], self.max_length["passage"])
         self.backbone.save_pretrained(folder)
         self.tokenizer.model_max_length = max_length
+        if self.tokenizer.is_fast:  # else the file keeps how the last texts were cut
+            self.tokenizer.backend_tokenizer.no_truncation()
+            self.tokenizer.backend_tokenizer.no_padding()
         self.tokenizer.save_pretrained(folder)
         layout = Layout(
             folder, self.layout.pooling, self.layout.normalize, max_length, self.layout.lower_case, self.layout.prompts
@@ -161,24 +173,49 @@ def prompt_from_instruction(instruction: str | None, template: str = "{}{}") -> 
 
 
 def _load(folder: Path, trust_remote_code: bool):
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModel, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # its table of weights is judged below, in one line
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
         if config.is_encoder_decoder:
             raise ModelError(f"{folder} is an encoder-decoder ({config.model_type}); use an encoder or a decoder")
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        backbone = AutoModel.from_pretrained(
-            folder, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
-        )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)  # of an absent pooler, which is never used and yet saved
+            backbone, report = AutoModel.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                use_safetensors=True,
+                trust_remote_code=trust_remote_code,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"{folder} cannot be loaded: {reason}") from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+    _require_weights(folder, [*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])])
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        raise ModelError(f"{folder}: the tokenizer has neither a padding nor an end token; name one in its files")
     return backbone, tokenizer
+
+
+def _require_weights(folder: Path, missing: Sequence[str]) -> None:
+    """Refuse a model that would start with random numbers; poolers are never used and often absent."""
+    missing = sorted(name for name in missing if "pooler." not in name)
+    if missing:
+        raise ModelError(
+            f"{folder}: {len(missing)} of the weights that config.json asks for are not there, or of another shape "
+            f"(first: {missing[0]}); the two files do not belong together"
+        )
 
 
 def _choose_pooling(asked: str, layout: Layout, backbone: nn.Module, name: str | Path) -> str:

@@ -37,6 +37,8 @@ def encode_texts(
     bf16: bool = False,
 ) -> np.ndarray:
     """float32 [n, d], in input order. Raises DataError for what is not text, ModelError for a vector not finite."""
+    if isinstance(texts, str):
+        raise DataError(f"expected a list of texts to encode, got one text: {texts[:80]!r}")
     for index, text in enumerate(texts):
         if not isinstance(text, str):
             raise DataError(f"text {index} to encode is {type(text).__name__}, expected str")

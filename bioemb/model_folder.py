@@ -30,6 +30,17 @@ TOKENIZER_FILES = (
     "spiece.model",
     "sentencepiece.bpe.model",
 )
+LENGTH_FILES = "sentence_*_config.json"  # sentence_bert_config.json; older folders name other backbones
+HASHED_FILES = (
+    "*.safetensors",
+    "config.json",
+    *TOKENIZER_FILES,
+    "merges.txt",
+    "tokenizer_config.json",
+    "modules.json",
+    LENGTH_FILES,
+    "config_sentence_transformers.json",
+)
 HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.py")
 
 
@@ -69,17 +80,16 @@ def read_layout(folder: Path) -> Layout:
     if not (folder / "modules.json").exists():
         _require_model_files(folder)
         return Layout(folder)
-    modules = {_module_name(module): folder / module["path"] for module in _read_json(folder / "modules.json")}
+    modules = {module["type"].rsplit(".", 1)[-1]: folder / module["path"] for module in _read_modules(folder)}
     unknown = set(modules) - {"Transformer", "Pooling", "Normalize"}
     if unknown or "Transformer" not in modules:
         raise ModelError(f"{folder}: modules.json names {sorted(modules)}; known are Transformer, Pooling, Normalize")
     _require_model_files(modules["Transformer"])
-    settings = _read_json(modules["Transformer"] / "sentence_bert_config.json", absent={})
-    pooling = _read_pooling(modules["Pooling"] / "config.json") if "Pooling" in modules else None
-    prompts = _read_json(folder / "config_sentence_transformers.json", absent={}).get("prompts") or {}
+    settings = next((_read_object(path) for path in sorted(modules["Transformer"].glob(LENGTH_FILES))), {})
+    prompts = _read_object(folder / "config_sentence_transformers.json").get("prompts") or {}
     return Layout(
         backbone=modules["Transformer"],
-        pooling=pooling,
+        pooling=_read_pooling(modules["Pooling"] / "config.json", prompts) if "Pooling" in modules else None,
         normalize="Normalize" in modules,
         max_length=settings.get("max_seq_length"),
         lower_case=bool(settings.get("do_lower_case")),
@@ -125,23 +135,23 @@ def write_layout(folder: Path, layout: Layout, width: int) -> None:
 def weights_hash(folder: Path) -> str:
     """32 hexadecimal digits that change with the weights, the tokenizer or the way that vectors are made."""
     digest = hashlib.blake2b(digest_size=16)
-    names = (
-        "*.safetensors",
-        "config.json",
-        "tokenizer.json",
-        "vocab.*",
-        "modules.json",
-        "*/config.json",
-        "sentence_bert_config.json",
-        "config_sentence_transformers.json",
-    )
-    for path in sorted({path for name in names for path in folder.glob(name)}):
+    folders = {folder, *(folder / module["path"] for module in _read_modules(folder))}  # checkpoints are none of it
+    for path in sorted({path for part in folders for name in HASHED_FILES for path in part.glob(name)}):
         digest.update(f"{path.relative_to(folder).as_posix()} {hash_file(path)}\n".encode())
     return digest.hexdigest()
 
 
-def _module_name(module: dict[str, Any]) -> str:
-    return module["type"].rsplit(".", 1)[-1]
+def _read_modules(folder: Path) -> list[dict[str, str]]:
+    """The entries of modules.json, none where it is absent. Raises ModelError for another shape."""
+    path = folder / "modules.json"
+    modules = _read_json(path) if path.exists() else []
+    is_known = isinstance(modules, list) and all(
+        isinstance(module, dict) and all(isinstance(module.get(key), str) for key in ("path", "type"))
+        for module in modules
+    )
+    if not is_known:
+        raise ModelError(f"{path}: expected a list of modules, each with 'type' and 'path'")
+    return modules
 
 
 def _require_model_files(folder: Path) -> None:
@@ -158,8 +168,10 @@ def _require_model_files(folder: Path) -> None:
         )
 
 
-def _read_pooling(path: Path) -> str:
-    config = _read_json(path)
+def _read_pooling(path: Path, prompts: dict[str, str]) -> str:
+    config = _read_object(path)
+    if config.get("include_prompt") is False and any(prompts.values()):
+        raise ModelError(f"{path}: include_prompt is false; pooling that leaves the prompt out is not supported")
     if "pooling_mode" in config:
         mode = config["pooling_mode"]
         chosen = [NEW_POOLING_NAMES[mode]] if mode in NEW_POOLING_NAMES else []
@@ -167,13 +179,19 @@ def _read_pooling(path: Path) -> str:
         unknown = any(config.get(key) for key in UNKNOWN_POOLING_KEYS)
         chosen = [] if unknown else [name for name, key in OLD_POOLING_KEYS.items() if config.get(key)]
     if len(chosen) != 1:
-        raise ModelError(f"{path}: the pooling is not one of {', '.join(OLD_POOLING_KEYS)}; name one by hand")
+        raise ModelError(f"{path}: expected one way of pooling, of {', '.join(OLD_POOLING_KEYS)}; found another")
     return chosen[0]
 
 
-def _read_json(path: Path, absent: Any = None) -> Any:
-    if absent is not None and not path.exists():
-        return absent
+def _read_object(path: Path) -> dict[str, Any]:
+    """A JSON object, empty where the file is absent."""
+    value = _read_json(path) if path.exists() else {}
+    if not isinstance(value, dict):
+        raise ModelError(f"{path}: expected a JSON object, got a {type(value).__name__}")
+    return value
+
+
+def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

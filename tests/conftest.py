@@ -17,6 +17,18 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture):
+    """What bioemb's logger says, each record once, whether or not a command has configured it."""
+    from bioemb.log import logger
+
+    before, logger.propagate = logger.propagate, False
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+    logger.propagate = before
+
+
 @pytest.fixture(scope="session")
 def tiny_encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A plain transformers folder with a tiny BERT (`tiny_encoder.py`); to be read only."""
