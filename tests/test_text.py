@@ -13,6 +13,7 @@ from bioemb.data.text import (
     says_retracted,
     split_sentences,
     strip_copyright,
+    strip_doi,
     strip_truncation,
 )
 
@@ -68,6 +69,13 @@ def test_a_copyright_notice_at_the_end_goes_and_the_rest_stays(beginning: str, t
 )
 def test_words_that_only_resemble_a_copyright_notice_stay(text: str):
     assert strip_copyright(text) == text
+
+
+def test_an_address_of_its_own_at_the_end_goes():
+    assert strip_doi("They swim. DOI: http://dx.doi.org/10.7554/eLife.00013.001") == "They swim."
+    assert strip_doi("They swim. DOI: 10.7554/eLife.00013.001") == "They swim."
+    for text in ("The data are at 10.5061/dryad.1.", "A DOI: 10.1/x is given for each of 12 otters"):
+        assert strip_doi(text) == text
 
 
 def test_a_truncation_note_is_stripped_and_told():

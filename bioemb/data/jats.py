@@ -39,7 +39,7 @@ SEPARATED = re.compile(rf"(?:\s*[,;]\s*)?{MARK}(?:\s*[,;–—−-]?\s*{MARK})*(
 GONE = re.compile(r"(?:,?\s*\b(?:see(?:\salso)?|cf\.?|e\.g\.|ref\.),?){0,3}\s*\x03(?:\s*(?:[,;–—−-]|and|&)?\s*\x03)*")
 FILLER = re.compile(
     r"see|also|e\.?g\.?|i\.?e\.?|cf\.?|reviewed|reviews?|in|by|for|and|or|but|as|an?|the|from|refs?\.?|references?"
-    r"|therein|others|with|example|recently|pp?\.?|no\.?",
+    r"|therein|others|with|examples?|recent|recently|overview|discussion|details?|detailed|comprehensive|pp?\.?|no\.?",
     re.IGNORECASE,
 )
 NUMBERS = re.compile(r"[\s\d,;.*†‡a-d()\[\]–—−-]*\Z")
@@ -86,7 +86,7 @@ def remove_citations(text: str, citations: list[str]) -> str:
 
     text = BRACKETS.sub(shorten, BRACKETS.sub(shorten, text))  # twice: "(see [1])"
     text = GONE.sub("", NUMBERED_MARK.sub(leave_names, text))
-    return NUMBERED_MARK.sub(lambda match: citations[int(match[1])], text)
+    return collapse(NUMBERED_MARK.sub(lambda match: citations[int(match[1])], text))
 
 
 def _shorten_brackets(match: re.Match, citations: list[str]) -> str:

@@ -12,8 +12,8 @@ from lxml import etree
 from bioemb.data.ids import article_id, clean_doi, clean_language, clean_pmcid, clean_pmid
 from bioemb.data.jats import local_name, prose
 from bioemb.data.licenses import license_name
-from bioemb.data.sections import body_sections
-from bioemb.data.text import collapse, says_retracted, strip_copyright
+from bioemb.data.sections import body_sections, is_boilerplate
+from bioemb.data.text import collapse, says_retracted, strip_tails
 from bioemb.data.xml_stream import stream_records
 from bioemb.records import AbstractPart, Article, Dropped
 
@@ -139,7 +139,7 @@ def _abstract(meta: etree._Element, language: str) -> tuple[AbstractPart, ...]:
     alike = [item for item in untyped if clean_language(item.get(LANG, language)) == language]
     parts = list(_abstract_parts((alike or untyped)[0], ""))
     if parts:
-        parts[-1] = AbstractPart(parts[-1].label, strip_copyright(parts[-1].text))
+        parts[-1] = AbstractPart(parts[-1].label, strip_tails(parts[-1].text)[0])
     return tuple(part for part in parts if part.text)
 
 
@@ -149,7 +149,9 @@ def _abstract_parts(element: etree._Element, label: str) -> Iterator[AbstractPar
         yield AbstractPart(label, text)
     for section in _children(element, "sec"):
         title = _child(section, "title")
-        yield from _abstract_parts(section, label if title is None else prose(title).rstrip(" .:"))
+        heading = label if title is None else prose(title).rstrip(" .:")
+        if not is_boilerplate(heading, section.get("sec-type", "")):
+            yield from _abstract_parts(section, heading)
 
 
 def _summary(meta: etree._Element) -> str:

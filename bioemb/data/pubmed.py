@@ -10,7 +10,7 @@ from pathlib import Path
 from lxml import etree
 
 from bioemb.data.ids import article_id, clean_doi, clean_language, clean_pmcid, clean_pmid
-from bioemb.data.text import clean_title, collapse, says_retracted, strip_copyright, strip_truncation
+from bioemb.data.text import clean_title, collapse, says_retracted, strip_tails
 from bioemb.data.xml_stream import plain_text, stream_records
 from bioemb.records import AbstractPart, Article, Deletion, Dropped
 
@@ -21,7 +21,10 @@ RECORD_TAGS = (
 RECORD_BYTES = 16 << 20  # of the longest record; thousands of authors take 5 MB
 CONTAINERS = ("PubmedArticleSet", "MedlineCitationSet", "PubmedBookArticleSet", "BookDocumentSet")
 NO_LABELS = ("UNASSIGNED", "UNLABELLED")
-NOT_ABSTRACT = ("EDITORIAL NOTE",)  # eLife's note on the review, the same for every article
+NOT_ABSTRACT = (  # labels of parts that say the same of every article: the review, the place of the supplement
+    *("EDITORIAL NOTE", "ELECTRONIC SUPPLEMENTARY MATERIAL", "SUPPLEMENTARY INFORMATION", "SUPPLEMENTARY MATERIAL"),
+    *("SUPPLEMENTARY DATA", "SUPPLEMENTARY MATERIALS", "SUPPLEMENTAL MATERIAL", "CONTACT"),
+)
 REFERENCES = "Cites"  # files before 2016 list the references among the comments and corrections
 RETRACTED = "Retracted Publication"
 YEAR = re.compile(r"\b(1[5-9]\d\d|20\d\d)\b")
@@ -147,7 +150,7 @@ def _abstract(element: etree._Element | None) -> tuple[tuple[AbstractPart, ...],
     is_truncated = False
     if parts:
         label, text = parts[-1]
-        text, is_truncated = strip_truncation(strip_copyright(text))
+        text, is_truncated = strip_tails(text)
         parts[-1] = (label, text)
     return tuple(AbstractPart(label, text) for label, text in parts if text), is_truncated
 

@@ -73,11 +73,10 @@ BOILERPLATE = re.compile(  # of the whole heading: "Funding", not "Funding of ho
 def body_sections(body: etree._Element) -> tuple[Section, ...]:
     """Sections with text, in the order of their headings; paragraphs outside every section have the path ().
 
-    Before sections such paragraphs are an introduction, in a body without sections just text.
+    Such paragraphs are the introduction where results or a discussion follow under headings.
     """
-    has_sections = any(local_name(child) == "sec" for child in body)
     sections = list(_walk(body, (), ""))
-    if has_sections and sections and not sections[0].path:
+    if sections and not sections[0].path and {"RESULTS", "DISCUSS"} & {section.kind for section in sections}:
         sections[0] = replace(sections[0], kind="INTRO")
     return tuple(sections)
 

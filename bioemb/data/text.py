@@ -22,6 +22,7 @@ COPYRIGHT = re.compile(
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
 COPYRIGHT_HINTS = ("©", "opyright", "OPYRIGHT", "ights reserved", "(c)", "(C)", "Published by Elsevier")
+DOI = re.compile(r"\s*\bDOI:\s*(?:https?://\S+|10\.\S+)\s*\Z", re.IGNORECASE)
 TRUNCATED = re.compile(r"\s*\(ABSTRACT TRUNCATED[^()]*\)\s*\Z")
 
 TRANSLATOR = re.compile(r"\s*\((?:author'?s'? )?transl\.?\)", re.IGNORECASE)
@@ -89,12 +90,22 @@ def strip_copyright(text: str) -> str:
     return text[: len(text) - len(tail) + match.start()].rstrip()
 
 
+def strip_doi(text: str) -> str:
+    """Text without the address of its own that eLife puts at the end ("DOI: http://dx.doi.org/10.7554/...")."""
+    return DOI.sub("", text) if "10." in text[-60:] else text
+
+
 def strip_truncation(text: str) -> tuple[str, bool]:
     """Text without "(ABSTRACT TRUNCATED AT 250 WORDS)" at its end, and whether it was there."""
     if "TRUNCATED" not in text[-60:]:
         return text, False
     whole = TRUNCATED.sub("", text)
     return whole, whole != text
+
+
+def strip_tails(text: str) -> tuple[str, bool]:
+    """An abstract's last text without all of these tails, and whether it was truncated."""
+    return strip_truncation(strip_doi(strip_copyright(text)))
 
 
 def clean_title(title: str) -> Title:
