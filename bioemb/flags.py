@@ -33,7 +33,7 @@ def parse(config_class: type, words: list[str], command: str) -> Any:
     """The configuration that the words ask for. Raises ConfigError; `--help` prints and exits 0."""
     parser = build_parser(config_class, command)
     file_words, _ = _config_file_parser(command).parse_known_args(words)
-    values = read_config_file(config_class, file_words.config) if file_words.config else {}
+    values = read_config_file(file_words.config) if file_words.config else {}
     given = _parse_words(parser, words)
     given.pop("config", None)
     return from_mapping(config_class, {**values, **given}, command)
@@ -62,7 +62,7 @@ def nearest(name: str, known: typing.Iterable[str]) -> str:
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
-def read_config_file(config_class: type, path: str) -> dict[str, Any]:
+def read_config_file(path: str) -> dict[str, Any]:
     """The settings in a YAML file, checked to be one flat mapping. Raises ConfigError."""
     import yaml
 

@@ -259,6 +259,7 @@ train:
   train_group_size: 2
   learning_rate: 2e-4
   num_train_epochs: 1
+  passage_max_len: 40
 """,
         encoding="utf-8",
     )

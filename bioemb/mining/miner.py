@@ -19,7 +19,8 @@ def search_shard(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(scores [b, k], ids [b, k]) of every block of queries [b, d] in one shard of the corpus.
 
-    searcher: empty, trained where its kind needs it; passages: the shard's vectors in blocks; first_id: the number of its first passage in the whole corpus.
+    searcher: empty, trained where its kind needs it; passages: the shard's vectors in blocks; first_id: the number of
+    its first passage in the whole corpus.
     """
     for vectors in passages:
         searcher.add(vectors)
