@@ -191,7 +191,11 @@ class Trainer:
             keys = [[(epoch, int(row)) for row in rows] for rows in mine]
             loader = iter(
                 DataLoader(
-                    _Keys(), batch_sampler=keys, collate_fn=self.collator, num_workers=config.dataloader_num_workers
+                    _Keys(),
+                    batch_sampler=keys,
+                    collate_fn=self.collator,
+                    num_workers=config.dataloader_num_workers,
+                    generator=torch.Generator(),  # not the one that dropout draws from: resuming makes a new loader
                 )
             )
             for begin in range(0, len(batches), config.gradient_accumulation_steps):
