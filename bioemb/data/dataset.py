@@ -6,6 +6,8 @@ A row is {"query","pos":[..],"neg":[..]} with optional scores, identities and pr
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,16 +44,15 @@ def load_examples(train_data: Sequence[str], cache: str | Path, group_size: int,
 
     train_data: files, folders, or names of the hub. Raises DataError that lists the rows that cannot be used.
     """
-    if any(not Path(name).exists() and _is_hub_name(name) for name in train_data):
-        return _from_hub(train_data, group_size, needs_scores, Path(cache))
-    files = list_files(list(train_data), RECORD_SUFFIXES)
-    digest = hashlib.blake2b(f"{group_size} {needs_scores}".encode(), digest_size=12)
+    hub_names = [name for name in train_data if not Path(name).exists() and _is_hub_name(name)]
+    files = list_files([name for name in train_data if name not in hub_names], RECORD_SUFFIXES)
+    digest = hashlib.blake2b(f"{group_size} {needs_scores} {hub_names}".encode(), digest_size=12)
     for path in files:
         digest.update(hash_file(path).encode())
     table = Path(cache) / f"examples-{digest.hexdigest()}.arrow"
     if not table.exists():
-        numbers = {path: number for number, path in enumerate(files)}
-        located = progress(read_records(files), "read examples")
+        numbers = {path: number for number, path in enumerate([*files, *map(Path, hub_names)])}
+        located = progress(chain(read_records(files), _read_hub(hub_names)), "read examples")
         write_table(table, SCHEMA, checked_examples(located, group_size, needs_scores, numbers))
     return open_table(table)
 
@@ -61,15 +62,15 @@ def checked_examples(
 ) -> Iterator[dict[str, Any]]:
     """The rows as examples of SCHEMA. Reads on after a bad row and then raises one DataError that names them all."""
     problems: list[DataError] = []
-    count = short = 0
+    good = short = 0
     first_short = None
-    for located in rows:
-        count += 1
+    for located in _until_unreadable(rows, problems):
         try:
             example = as_example(located, group_size, needs_scores)
         except DataError as problem:
             problems.append(problem)
             continue
+        good += 1
         if 0 < len(example["neg"]) < group_size - 1:
             short += 1
             first_short = first_short or located
@@ -77,14 +78,14 @@ def checked_examples(
     if problems:
         shown = "; ".join(map(str, problems[:MOST_PROBLEMS_SHOWN]))
         more = f"; and {len(problems) - MOST_PROBLEMS_SHOWN} more" if len(problems) > MOST_PROBLEMS_SHOWN else ""
-        raise DataError(f"{len(problems)} of {count} rows cannot be used: {shown}{more}")
-    if not count:
+        raise DataError(f"{len(problems)} of {good + len(problems)} rows cannot be used: {shown}{more}")
+    if not good:
         raise DataError(f"the training data has no rows ({', '.join(map(str, numbers))})")
     if short:
         logger.warning(
             "%d of %d rows have fewer than %d negatives (first: %s, line %d): theirs are repeated within the group",
             short,
-            count,
+            good,
             group_size - 1,
             first_short.path,
             first_short.line,
@@ -95,10 +96,9 @@ def as_example(located: Located, group_size: int, needs_scores: bool) -> dict[st
     """One row as an example. Raises DataError that says what is wrong with it."""
     record, path, line = located
     query = _text(located, "query")
-    if "pos" not in record and isinstance(record.get("document"), str):
-        record = {**record, "pos": [record["document"]]}
-    positives = _texts(Located(record, path, line), "pos")
-    negatives = _texts(Located(record, path, line), "neg") if record.get("neg") else []
+    is_pair = record.get("pos") is None and "document" in record
+    positives = [_text(located, "document")] if is_pair else _texts(located, "pos")
+    negatives = _texts(located, "neg") if record.get("neg") else []
     if not positives:
         raise DataError("'pos' is empty; a row needs at least one positive", path, line)
     if group_size == 1 and negatives:
@@ -117,11 +117,11 @@ def as_example(located: Located, group_size: int, needs_scores: bool) -> dict[st
         "query": query,
         "pos": positives,
         "neg": negatives,
-        "pos_scores": _numbers(located, "pos_scores", len(positives), needs_scores),
-        "neg_scores": _numbers(located, "neg_scores", len(negatives), needs_scores),
-        "identity": record.get("identity"),
-        "neg_identities": _numbers(located, "neg_identities", len(negatives), False),
-        "prompt": record.get("prompt"),
+        "pos_scores": _scores(located, "pos_scores", len(positives), needs_scores),
+        "neg_scores": _scores(located, "neg_scores", len(negatives), needs_scores),
+        "identity": _identities(located, "identity", None),
+        "neg_identities": _identities(located, "neg_identities", len(negatives)),
+        "prompt": _prompt(located),
     }
 
 
@@ -136,38 +136,81 @@ def pools_of(dataset: "Dataset") -> list[np.ndarray]:
     return [np.flatnonzero(source == number) for number in np.unique(source)]
 
 
+def _until_unreadable(rows: Iterable[Located], problems: list[DataError]) -> Iterator[Located]:
+    """The rows, to their end or to one that cannot even be read, which joins the problems."""
+    try:
+        yield from rows
+    except DataError as problem:
+        problems.append(problem)
+
+
 def _text(located: Located, key: str) -> str:
     value = located.record.get(key)
     if not isinstance(value, str) or not value.strip():
         keys = ", ".join(map(repr, located.record)) or "none"
-        got = "no such key" if key not in located.record else "empty text" if isinstance(value, str) else repr(value)
-        raise DataError(f"{key!r} must be text, got {got} (the row has {keys})", located.path, located.line)
+        raise DataError(
+            f"{key!r} must be text, got {_found(located, key, value)} (the row has {keys})", located.path, located.line
+        )
     return value
 
 
 def _texts(located: Located, key: str) -> list[str]:
     values = located.record.get(key)
     if not isinstance(values, list):
-        got = "no such key" if key not in located.record else type(values).__name__
-        raise DataError(f"{key!r} must be a list of texts, got {got}", located.path, located.line)
+        raise DataError(
+            f"{key!r} must be a list of texts, got {_found(located, key, values)}", located.path, located.line
+        )
     for number, value in enumerate(values):
         if not isinstance(value, str) or not value.strip():
-            what = "empty text" if isinstance(value, str) else repr(value)
-            raise DataError(f"{key!r}[{number}] must be text, got {what}", located.path, located.line)
+            raise DataError(
+                f"{key!r}[{number}] must be text, got {_found(located, key, value)}", located.path, located.line
+            )
     return values
 
 
-def _numbers(located: Located, key: str, count: int, required: bool) -> list | None:
+def _found(located: Located, key: str, value: Any) -> str:
+    if key not in located.record:
+        return "no such key"
+    return "empty text" if isinstance(value, str) and not value.strip() else f"{value!r:.60}"
+
+
+def _scores(located: Located, key: str, count: int, required: bool) -> list[float | None] | None:
+    """A score of each text, None for one that was never scored; or None. Where they are required, all of them."""
+    values = _list(located, key, count)
+    if values is None and required:
+        raise DataError(f"no {key!r}, which knowledge distillation needs", located.path, located.line)
+    for number, value in enumerate(values or ()):
+        if value is None and required:
+            reason = "is null: never scored, and knowledge distillation needs it"
+            raise DataError(f"{key!r}[{number}] {reason}", located.path, located.line)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < inf
+        if value is not None and not is_number:
+            raise DataError(f"{key!r}[{number}] must be a number, got {value!r:.60}", located.path, located.line)
+    return values
+
+
+def _identities(located: Located, key: str, count: int | None) -> int | list[int] | None:
+    """A whole number, or `count` of them, that Arrow can hold; or None."""
+    values = located.record.get(key) if count is None else _list(located, key, count)
+    for value in () if values is None else [values] if count is None else values:
+        if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
+            raise DataError(f"{key!r} must be a whole number, got {value!r:.60}", located.path, located.line)
+    return values
+
+
+def _prompt(located: Located) -> str | None:
+    """The row's own prompt, which may be empty; None where the kind's is to stand."""
+    value = located.record.get("prompt")
+    if not isinstance(value, str | None):
+        raise DataError(f"'prompt' must be text, got {value!r:.60}", located.path, located.line)
+    return value
+
+
+def _list(located: Located, key: str, count: int) -> list | None:
     values = located.record.get(key)
-    if values is None:
-        if required:
-            raise DataError(f"no {key!r}, which knowledge distillation needs", located.path, located.line)
-        return None
-    if not isinstance(values, list) or len(values) != count:
-        got = f"{len(values)} of them" if isinstance(values, list) else repr(values)
+    if values is not None and (not isinstance(values, list) or len(values) != count):
+        got = f"{len(values)} of them" if isinstance(values, list) else f"{values!r:.60}"
         raise DataError(f"{key!r} must hold a number for each of {count} texts, got {got}", located.path, located.line)
-    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        raise DataError(f"{key!r} must hold numbers, got {values!r:.60}", located.path, located.line)
     return values
 
 
@@ -175,21 +218,16 @@ def _is_hub_name(name: str) -> bool:
     return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith(RECORD_SUFFIXES)
 
 
-def _from_hub(names: Sequence[str], group_size: int, needs_scores: bool, cache: Path) -> "Dataset":
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
+def _read_hub(names: Sequence[str]) -> Iterator[Located]:
+    """The rows of data sets of the hub, each in its place. Raises DataError where there is no such data set."""
+    for name in names:
+        from datasets import load_dataset
+        from datasets.exceptions import DatasetNotFoundError
 
-    def rows() -> Iterator[Located]:
-        for name in names:
-            try:
-                loaded = load_dataset(name, split="train")
-            except (DatasetNotFoundError, ConnectionError, OSError) as error:
-                raise DataError(f"neither a file here nor to be had from the hub ({error})", name) from None
-            for line, record in enumerate(loaded, start=1):
-                yield Located(record, Path(name), line)
-
-    table = cache / f"examples-{stable_hash(' '.join([*names, str(group_size), str(needs_scores)])):x}.arrow"
-    if not table.exists():
-        numbers = {Path(name): number for number, name in enumerate(names)}
-        write_table(table, SCHEMA, checked_examples(rows(), group_size, needs_scores, numbers))
-    return open_table(table)
+        try:
+            loaded = load_dataset(name, split="train")
+        except (DatasetNotFoundError, ConnectionError, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise DataError(f"neither a file here nor to be had from the hub ({reason})", name) from None
+        for row, record in enumerate(loaded, start=1):
+            yield Located(record, Path(name), row)

@@ -11,7 +11,8 @@ import numpy as np
 def choose_group(positives: int, negatives: int, group_size: int, key: Sequence[int]) -> tuple[int, np.ndarray]:
     """One positive and `group_size - 1` negatives of a row, as indices, drawn with the key (seed, epoch, query).
 
-    With too few negatives each is repeated as evenly as can be, as FlagEmbedding does; none at all is a ValueError.
+    With m negatives needed and fewer, n, there, each is taken at most ceil(m / n) times, as FlagEmbedding does; none at
+    all is a ValueError.
     """
     rng = np.random.default_rng(key)
     positive = int(rng.integers(positives))

@@ -1,0 +1,230 @@
+"""Rows of training data as examples: what is right comes back, what is wrong is named, all of it at once."""
+
+import gzip
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from bioemb.data import dataset
+from bioemb.data.dataset import as_example, load_examples, passage_identity, pools_of
+from bioemb.errors import ConfigError, DataError
+from bioemb.files import Located
+
+ROWS = [
+    {"query": "what lowers glucose", "pos": ["metformin", "insulin"], "neg": ["statins", "aspirin", "mice"]},
+    {"query": "heart", "pos": ["β-blockers"], "neg": ["mice", "thyroid"], "identity": 7, "neg_identities": [3, 2**62],
+     "pos_scores": [0.5], "neg_scores": [-0.25, 1], "prompt": "find: ", "type": "ignored", "extra": {"a": 1}},
+    {"query": "p53", "pos": ["tumour"], "neg": ["sepsis"], "prompt": ""},
+]  # fmt: skip
+EMPTY = {name: None for name in ("pos_scores", "neg_scores", "identity", "neg_identities", "prompt")}
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def load(tmp_path, *rows, group_size=2, needs_scores=False):
+    return load_examples([write(tmp_path / "train.jsonl", rows)], tmp_path / "cache", group_size, needs_scores)
+
+
+def complaint(tmp_path, *rows, group_size=2, needs_scores=False):
+    with pytest.raises(DataError) as caught:
+        load(tmp_path, *rows, group_size=group_size, needs_scores=needs_scores)
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "cache").iterdir())  # and nothing half written is taken for the data next time
+    return str(caught.value).replace(str(tmp_path / "train.jsonl"), "train.jsonl")
+
+
+# What is right
+
+
+def test_rows_come_back_with_what_belongs_to_them(tmp_path):
+    examples = load(tmp_path, *ROWS)
+    assert list(examples) == [
+        {**ROWS[0], **EMPTY, "source": 0},
+        {**{key: value for key, value in ROWS[1].items() if key not in ("type", "extra")}, "source": 0},
+        {**ROWS[2], **EMPTY, "prompt": "", "source": 0},
+    ]
+
+
+def test_a_pair_is_an_example_without_negatives(tmp_path):
+    pair = {"query": "what lowers glucose", "document": "metformin", "cos_sim": 0.9, "identity": 4}
+    (example,) = load(tmp_path, pair, group_size=1)
+    assert (example["pos"], example["neg"], example["identity"]) == (["metformin"], [], 4)
+
+
+def test_all_kinds_of_files_and_folders_give_the_same_examples(tmp_path):
+    plain = load(tmp_path, *ROWS)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.json").write_text(json.dumps(ROWS[:1]))
+    (tmp_path / "folder" / "b.jsonl.gz").write_bytes(gzip.compress(json.dumps(ROWS[1]).encode()))
+    rows = [{key: value for key, value in ROWS[2].items()} | {"document": None, "neg_scores": None}]
+    pa.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "folder" / "c.parquet")
+    examples = load_examples([str(tmp_path / "folder")], tmp_path / "cache", 2, False)
+    assert [{**row, "source": 0} for row in examples] == list(plain)
+    assert [rows.tolist() for rows in pools_of(examples)] == [[0], [1], [2]]
+
+
+def test_pools_are_the_rows_of_each_file_in_the_order_of_the_files(tmp_path):
+    files = [write(tmp_path / name, rows) for name, rows in (("z.jsonl", ROWS), ("a.jsonl", ROWS[:2]))]
+    examples = load_examples(files, tmp_path / "cache", 2, False)
+    assert [rows.tolist() for rows in pools_of(examples)] == [[0, 1, 2], [3, 4]]
+    assert examples["query"][:] == [row["query"] for row in ROWS + ROWS[:2]]
+
+
+def test_prepared_examples_are_used_again_only_for_the_same(tmp_path, monkeypatch):
+    first = list(load(tmp_path, *ROWS))
+    reads = []
+    monkeypatch.setattr(dataset, "read_records", lambda files: reads.append(files) or iter(()))
+    assert list(load(tmp_path, *ROWS)) == first and reads == []
+    for change in ({"group_size": 3}, {"needs_scores": True}):
+        with pytest.raises(DataError, match="no rows"):
+            load(tmp_path, *ROWS, **change)
+    with pytest.raises(DataError, match="no rows"):
+        load(tmp_path, *ROWS[:2])
+    assert len(reads) == 3
+
+
+def test_files_and_sets_of_the_hub_stand_side_by_side(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.load_dataset", lambda name, split: ROWS[1:] if name == "some/data" else 1 / 0)
+    names = ["some/data", write(tmp_path / "train.jsonl", ROWS[:1])]
+    examples = load_examples(names, tmp_path / "cache", 2, False)
+    assert [(row["query"], row["source"]) for row in examples] == [("what lowers glucose", 0), ("heart", 1), ("p53", 1)]
+    monkeypatch.setattr("datasets.load_dataset", lambda name, split: [{"query": ""}])
+    with pytest.raises(DataError, match="other/data, line 1: 'query' must be text"):
+        load_examples(["other/data"], tmp_path / "cache", 2, False)
+
+
+def test_a_name_that_is_nowhere_is_named(tmp_path, monkeypatch):
+    def offline(name, split):
+        raise ConnectionError("Couldn't reach\nthe hub")
+
+    monkeypatch.setattr("datasets.load_dataset", offline)
+    for name, said in (
+        ("org/name", "org/name: neither a file here nor to be had from the hub (Couldn't reach the hub)"),
+        ("./name.jsonl", "no such file or folder"),
+        ("name.jsonl", "no such file or folder"),
+        ("folder/name.jsonl", "no such file or folder"),
+    ):
+        with pytest.raises(DataError) as caught:
+            load_examples([name], tmp_path, 2, False)
+        assert said in str(caught.value) and "\n" not in str(caught.value)
+
+
+# What is wrong
+
+
+def example_error(row, group_size=2, needs_scores=False):
+    with pytest.raises(DataError) as caught:
+        as_example(Located(row, "a.jsonl", 3), group_size, needs_scores)
+    message = str(caught.value)
+    assert message.startswith("a.jsonl, line 3: ") and "\n" not in message and len(message) < 300
+    return message.removeprefix("a.jsonl, line 3: ")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"query": None}, "'query' must be text, got None (the row has 'query', 'pos', 'neg')"),
+        ({"query": "  "}, "'query' must be text, got empty text"),
+        ({"query": ["a"] * 1000}, "'query' must be text, got ['a', 'a',"),
+        ({"pos": "metformin"}, "'pos' must be a list of texts, got 'metformin'"),
+        ({"pos": None}, "'pos' must be a list of texts, got None"),
+        ({"pos": []}, "'pos' is empty; a row needs at least one positive"),
+        ({"pos": ["a", ""]}, "'pos'[1] must be text, got empty text"),
+        ({"pos": ["a", None]}, "'pos'[1] must be text, got None"),
+        ({"neg": "x" * 10_000}, "'neg' must be a list of texts, got 'xxx"),
+        ({"neg": ["a", 5]}, "'neg'[1] must be text, got 5"),
+        ({"neg": []}, "'neg' is too short: it is empty, and train_group_size 2 needs negatives; mine some"),
+        ({"neg": None}, "'neg' is too short"),
+        ({"pos_scores": [1, 2]}, "'pos_scores' must hold a number for each of 1 texts, got 2 of them"),
+        ({"neg_scores": 0.5}, "'neg_scores' must hold a number for each of 2 texts, got 0.5"),
+        ({"neg_scores": [0.5, "high"]}, "'neg_scores'[1] must be a number, got 'high'"),
+        ({"neg_scores": [True, 0.5]}, "'neg_scores'[0] must be a number, got True"),
+        ({"neg_scores": [float("nan"), 0.5]}, "'neg_scores'[0] must be a number, got nan"),
+        ({"neg_identities": [1]}, "'neg_identities' must hold a number for each of 2 texts, got 1 of them"),
+        ({"neg_identities": [1, 1.5]}, "'neg_identities' must be a whole number, got 1.5"),
+        ({"neg_identities": [1, None]}, "'neg_identities' must be a whole number, got None"),
+        ({"identity": "pmid:1"}, "'identity' must be a whole number, got 'pmid:1'"),
+        ({"identity": [1]}, "'identity' must be a whole number, got [1]"),
+        ({"identity": 2**63}, "'identity' must be a whole number, got 9223372036854775808"),
+        ({"prompt": 5}, "'prompt' must be text, got 5"),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_said_with_file_and_line(change, said):
+    assert example_error({"query": "a", "pos": ["b"], "neg": ["c", "d"], **change}).startswith(said)
+
+
+def test_missing_keys_are_named_with_the_keys_there_are():
+    assert example_error({"qurey": "a", "pos": ["b"]}).startswith("'query' must be text, got no such key (the row has ")
+    assert example_error({"query": "a", "positive": ["b"]}) == "'pos' must be a list of texts, got no such key"
+    assert example_error({"query": "a", "document": " "}).startswith("'document' must be text, got empty text")
+
+
+def test_all_bad_rows_are_named_at_once(tmp_path):
+    bad = [{"query": ""}, {"pos": ["b"]}, {"query": "a", "pos": []}]
+    message = complaint(tmp_path, ROWS[0], bad[0], ROWS[1], bad[1], bad[2])
+    assert message.startswith("3 of 5 rows cannot be used: train.jsonl, line 2: 'query' must be text")
+    assert "; train.jsonl, line 4: 'query' must be text" in message
+    assert message.endswith("; train.jsonl, line 5: 'pos' is empty; a row needs at least one positive")
+
+
+def test_of_very_many_bad_rows_the_first_are_shown_and_the_rest_counted(tmp_path):
+    message = complaint(tmp_path, *[{"query": ""}] * 12, ROWS[0])
+    assert message.startswith("12 of 13 rows") and message.count("train.jsonl, line") == 5
+    assert message.endswith("; and 7 more")
+
+
+def test_a_line_that_is_no_json_joins_the_bad_rows_before_it(tmp_path):
+    (tmp_path / "train.jsonl").write_text(f'{json.dumps(ROWS[0])}\n{{"query": "a"}}\n{{"query": \n')
+    with pytest.raises(DataError, match=r"2 of 3 rows cannot be used: .* line 2: 'pos' must .* line 3: not JSON"):
+        load_examples([str(tmp_path / "train.jsonl")], tmp_path / "cache", 2, False)
+
+
+def test_no_rows_at_all_is_an_error(tmp_path):
+    assert complaint(tmp_path) == "the training data has no rows (train.jsonl)"
+
+
+def test_a_group_of_one_with_negatives_in_the_data_is_a_contradiction(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, *ROWS, group_size=1)
+    assert str(caught.value).startswith("train_group_size is 1, so there are no hard negatives in a group; use 2")
+    assert "train.jsonl, line 1, has some" in str(caught.value)
+
+
+def test_too_few_negatives_are_said_with_how_many_and_where(tmp_path, log):
+    load(tmp_path, *ROWS, group_size=4)
+    expected = f"2 of 3 rows have fewer than 3 negatives (first: {tmp_path}/train.jsonl, line 2): theirs are repeated"
+    assert expected in log.text
+    log.clear()
+    load(tmp_path, ROWS[0], group_size=4)
+    assert not log.text
+
+
+# Scores
+
+
+def test_a_negative_that_was_never_scored_stops_only_who_needs_scores(tmp_path):
+    row = {**ROWS[1], "neg_scores": [0.5, None]}  # as mining writes it when it fills up at random
+    assert load(tmp_path, row)[0]["neg_scores"] == [0.5, None]
+    message = complaint_of_scores(tmp_path, row)
+    assert "'neg_scores'[1] is null: never scored, and knowledge distillation needs it" in message
+    assert "no 'pos_scores', which knowledge distillation needs" in complaint_of_scores(tmp_path, ROWS[0])
+    assert load(tmp_path, ROWS[1], needs_scores=True)[0]["pos_scores"] == [0.5]
+
+
+def complaint_of_scores(tmp_path, row):
+    with pytest.raises(DataError) as caught:
+        load(tmp_path, row, needs_scores=True)
+    return str(caught.value)
+
+
+def test_equal_passages_share_an_identity_and_others_do_not():
+    assert passage_identity("Aspirin  lowers risk.") == passage_identity("aspirin lowers RISK")
+    identities = {passage_identity(f"passage {i}") for i in range(1000)}
+    assert len(identities) == 1000 and all(0 <= identity < 2**63 for identity in identities)
+    assert np.array(list(identities), np.int64).min() >= 0
