@@ -5,21 +5,17 @@ batch fits in memory that of `gradcache.py`. Here they meet.
 """
 
 import json
-import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from bioemb import checkpoint
 from bioemb.config import TrainConfig
 from bioemb.data.collator import Batch, Collator
-from bioemb.data.sampling import epoch_batches, share
 from bioemb.distributed import gather, sum_over_processes
 from bioemb.encoder import Encoder, Tokens
 from bioemb.errors import ConfigError, ModelError
@@ -27,6 +23,8 @@ from bioemb.gradcache import cached_backward
 from bioemb.log import logger, progress
 from bioemb.losses import Targets
 from bioemb.optimisation import make_optimizer, make_schedule
+from bioemb.updates import Updates
+from bioemb.watching import Interruption, Window
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,13 +46,13 @@ class Trainer:
         config: TrainConfig,
     ):
         """pools: arrays of row numbers that may meet in a batch (`data.dataset.pools_of`)."""
-        self.encoder, self.collator, self.pools = encoder, collator, pools
+        self.encoder = encoder
         self.accelerator, self.config = accelerator, config
         self.loss = loss.to(accelerator.device) if isinstance(loss, nn.Module) else loss
         self.trained = nn.ModuleList([encoder, loss] if isinstance(loss, nn.Module) else [encoder])
         self.done = 0  # updates made
-        self.steps_per_epoch = -(-len(self._batches(0)) // config.gradient_accumulation_steps)
-        self.total_steps = self._plan()
+        self.updates = Updates(pools, collator, accelerator.process_index, accelerator.num_processes, config)
+        self.total_steps = self.updates.total
         self.optimizer = make_optimizer(
             self.trained,
             config.learning_rate,
@@ -71,8 +69,10 @@ class Trainer:
         """Train from where the run is to its end; an interruption saves and then raises KeyboardInterrupt."""
         config, window = self.config, Window()
         self.trained.train()
-        with _Interruption() as interruption:
-            for batches, queries in progress(self._updates(), "train", self.total_steps - self.done):
+        with Interruption() as interruption:
+            for batches, queries in progress(
+                self.updates.starting_at(self.done), "train", self.total_steps - self.done
+            ):
                 loss, interrupted = self.step(batches, queries, interruption.asked)
                 window.add(loss, batches)
                 if self.done % config.logging_steps == 0 or self.done == self.total_steps:
@@ -161,49 +161,6 @@ class Trainer:
             base * f(schedule_step) for base, f in zip(self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True)
         ]
 
-    def _plan(self) -> int:
-        rows = sum(map(len, self.pools))
-        batch = self.config.per_device_train_batch_size * self.accelerator.num_processes
-        if not self.steps_per_epoch:
-            raise ConfigError(
-                f"a batch takes {batch} rows and the data has {rows}, so there would be no step; use a "
-                "smaller --per_device_train_batch_size or --dataloader_drop_last no"
-            )
-        if self.config.max_steps > 0:
-            return self.config.max_steps
-        return max(1, -int(-self.config.num_train_epochs * self.steps_per_epoch // 1))
-
-    def _batches(self, epoch: int) -> "list[np.ndarray]":
-        """The batches of an epoch over all processes; one too small for every process to have a row is left out."""
-        config, processes = self.config, self.accelerator.num_processes
-        batches = epoch_batches(
-            self.pools, config.per_device_train_batch_size * processes, config.seed, epoch, config.dataloader_drop_last
-        )
-        return [rows for rows in batches if len(rows) >= processes]
-
-    def _updates(self) -> Iterator[tuple[list[Batch], list[int]]]:
-        """The batches of every update from where the run is, with their sizes over all processes."""
-        config = self.config
-        while self.done < self.total_steps:
-            epoch, start = divmod(self.done, self.steps_per_epoch)
-            batches = self._batches(epoch)[start * config.gradient_accumulation_steps :]
-            mine = [share(rows, self.accelerator.process_index, self.accelerator.num_processes) for rows in batches]
-            keys = [[(epoch, int(row)) for row in rows] for rows in mine]
-            loader = iter(
-                DataLoader(
-                    _Keys(),
-                    batch_sampler=keys,
-                    collate_fn=self.collator,
-                    num_workers=config.dataloader_num_workers,
-                    generator=torch.Generator(),  # not the one that dropout draws from: resuming makes a new loader
-                )
-            )
-            for begin in range(0, len(batches), config.gradient_accumulation_steps):
-                if self.done >= self.total_steps:
-                    return
-                sizes = [len(rows) for rows in batches[begin : begin + config.gradient_accumulation_steps]]
-                yield [next(loader) for _ in sizes], sizes
-
     def _backward(self, batch: Batch, scale: float) -> Tensor:
         """Accumulate the gradient of `scale` times this process's loss; returns that number."""
         if not self.config.sub_batch_size:
@@ -265,11 +222,11 @@ class Trainer:
                 "too high, or float16 too narrow for this model (use --bf16)"
             )
 
-    def _log(self, window: "Window") -> None:
+    def _log(self, window: Window) -> None:
         rate = self._rates(self.schedule.last_epoch)[0]
         values = {
             "step": self.done,
-            "epoch": round(self.done / self.steps_per_epoch, 4),
+            "epoch": round(self.done / self.updates.per_epoch, 4),
             "learning_rate": rate,
             **window.summary(),
         }
@@ -286,46 +243,6 @@ class Trainer:
                 rate,
                 values["tokens_per_second"],
             )
-
-
-class Window:
-    """What happened since the last line of the log, on this process."""
-
-    def __init__(self):
-        self.losses, self.tokens, self.start = [], 0, time.perf_counter()
-
-    def add(self, loss: float, batches: list[Batch]) -> None:
-        self.losses.append(loss)
-        self.tokens += sum(len(ids) for batch in batches for ids in batch.queries + batch.passages)
-
-    def summary(self) -> dict[str, float]:
-        seconds = time.perf_counter() - self.start
-        return {"loss": sum(self.losses) / len(self.losses), "tokens_per_second": round(self.tokens / seconds)}
-
-
-class _Keys:
-    """A data set whose rows are their own keys: the collator looks the examples up."""
-
-    def __getitem__(self, key: tuple[int, int]) -> tuple[int, int]:
-        return key
-
-
-class _Interruption:
-    """Notes SIGINT and SIGTERM instead of dying of them, so that the step ends and the run is saved."""
-
-    def __enter__(self) -> "_Interruption":
-        self.asked = False
-        self.before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame) -> None:
-        if self.asked:  # asked twice: now
-            raise KeyboardInterrupt
-        self.asked = True
 
 
 def _state(loss: Loss) -> dict[str, Tensor]:

@@ -1,0 +1,69 @@
+"""Which batches make which update of a training run, on which process: the same rows however the run was cut up."""
+
+from collections.abc import Iterator
+from math import ceil
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from bioemb.config import TrainConfig
+from bioemb.data.collator import Batch, Collator
+from bioemb.data.sampling import epoch_batches, share
+from bioemb.errors import ConfigError
+
+
+class Updates:
+    """The batches of every update: `per_epoch` updates in an epoch, `total` in the run."""
+
+    def __init__(self, pools: list[np.ndarray], collator: Collator, rank: int, processes: int, config: TrainConfig):
+        """pools: arrays of row numbers that may meet in a batch. Raises ConfigError where there would be no update."""
+        self.pools, self.collator, self.rank, self.processes, self.config = pools, collator, rank, processes, config
+        self.per_epoch = ceil(len(self._batches(0)) / config.gradient_accumulation_steps)
+        if not self.per_epoch:
+            raise ConfigError(
+                f"a batch takes {config.per_device_train_batch_size * processes} rows and the data has "
+                f"{sum(map(len, pools))}, so there would be no step; use a smaller --per_device_train_batch_size or "
+                "--dataloader_drop_last no"
+            )
+        self.total = config.max_steps if config.max_steps > 0 else ceil(config.num_train_epochs * self.per_epoch)
+
+    def starting_at(self, done: int) -> Iterator[tuple[list[Batch], list[int]]]:
+        """From the update after `done`: this process's batches of each, and their sizes over all processes."""
+        together = self.config.gradient_accumulation_steps
+        while done < self.total:
+            epoch, start = divmod(done, self.per_epoch)
+            batches = self._batches(epoch)[start * together :]
+            loader = self._load(batches, epoch)
+            for begin in range(0, len(batches), together):
+                if done == self.total:
+                    return
+                sizes = [len(rows) for rows in batches[begin : begin + together]]
+                yield [next(loader) for _ in sizes], sizes
+                done += 1
+
+    def _batches(self, epoch: int) -> list[np.ndarray]:
+        """The rows of an epoch's batches over all processes; a batch with fewer rows than processes is left out."""
+        config = self.config
+        size = config.per_device_train_batch_size * self.processes
+        batches = epoch_batches(self.pools, size, config.seed, epoch, config.dataloader_drop_last)
+        return [rows for rows in batches if len(rows) >= self.processes]
+
+    def _load(self, batches: list[np.ndarray], epoch: int) -> Iterator[Batch]:
+        mine = (share(rows, self.rank, self.processes) for rows in batches)
+        return iter(
+            DataLoader(
+                _Keys(),
+                batch_sampler=[[(epoch, int(row)) for row in rows] for rows in mine],
+                collate_fn=self.collator,
+                num_workers=self.config.dataloader_num_workers,
+                generator=torch.Generator(),  # not the one that dropout draws from: resuming makes a new loader
+            )
+        )
+
+
+class _Keys:
+    """A data set whose rows are their own keys: the collator looks the examples up."""
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, int]:
+        return key
