@@ -116,7 +116,8 @@ def cross_entropy_(scores: Tensor, positive: Tensor) -> Tensor:
     scores: [k, n], -inf for what is left out; positive: [k, 1] -> [k].
     """
     positive_score, highest = scores.gather(1, positive), scores.amax(1, keepdim=True)
-    total = scores.sub_(highest).exp_().sum(1, keepdim=True)
-    scores.div_(total)  # the softmax
+    # One fused pass, in place. The exponential alone (exp_) is slow on a CPU wherever it underflows.
+    torch.softmax(scores, 1, out=scores)
+    log_sum_exp = highest - scores.amax(1, keepdim=True).log()  # the largest probability is exp(highest) / sum
     scores.scatter_(1, positive, scores.gather(1, positive) - 1)
-    return (highest + total.log() - positive_score)[:, 0]
+    return (log_sum_exp - positive_score)[:, 0]

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 # Scores held at a time. On a CPU they are to stay in the caches; a GPU wants its products large.
 BLOCK_BYTES = {"cpu": 8 * 2**20, "cuda": 256 * 2**20}
-FEWEST_ROWS = 128  # a block of fewer rows spends its time adding into the passages' gradient
+FEWEST_ROWS = 256  # a block of fewer rows spends its time adding into the passages' gradient
 
 ScoreLoss = Callable[[Tensor, slice], Tensor]  # (scores [k, n], which k of the b queries) -> losses [k]
 ScoreRule = Callable[[Tensor, slice], Tensor]  # the same, and leaves each row's gradient [k, n] in place of the scores
