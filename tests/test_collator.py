@@ -1,6 +1,7 @@
 """Batches against the rows they were made of, one row at a time. Token ids are the texts' characters."""
 
 import random
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -102,7 +103,7 @@ def test_an_arrow_table_gives_the_same_batch_as_plain_rows(tmp_path):
     keys = [(1, 4), (1, 20), (1, 4)]
     plain, arrow = (collated(data, keys, 3, teacher_scores=True) for data in (rows, table))
     for one, other in zip(plain, arrow, strict=True):
-        np.testing.assert_array_equal(one, other)
+        assert one == other if isinstance(one, list) else np.array_equal(one, other)
 
 
 def test_a_group_of_one_is_the_positive():
@@ -123,9 +124,8 @@ def test_rows_that_share_a_positive_share_its_identity_and_so_do_its_copies_amon
     ]  # fmt: skip
     batch = collated(rows, [(0, 0), (0, 1), (0, 2)], 2)
     same = batch.passage_identity == batch.query_identity[0]
-    assert (
-        same.tolist() == [True, False, True, False, False, True] and batch.query_identity[1] == batch.query_identity[0]
-    )
+    assert same.tolist() == [True, False, True, False, False, True]
+    assert batch.query_identity[1] == batch.query_identity[0] != batch.query_identity[2]
 
 
 # FlagEmbedding's shuffle_ratio
@@ -144,7 +144,7 @@ def shuffled(ratio, count=400, text=LONG):
 def test_shuffled_positives_are_their_thirds_in_another_order():
     cut = -(-len(LONG) // 3)
     thirds = [LONG[i : i + cut] for i in range(0, len(LONG), cut)]
-    orders = {" ".join(thirds[i] for i in order) for order in [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]}  # fmt: skip
+    orders = {" ".join(order) for order in permutations(thirds)}
     texts, batch = shuffled(1.0)
     assert set(texts) == orders
     assert set(batch.passage_identity[::2].tolist()) == set(batch.query_identity.tolist())
