@@ -131,7 +131,9 @@ class EvaluateConfig:
 class RunConfig:
     """Run every stage that a recipe names, each skipped when its output is complete."""
 
-    recipe: str = flag("YAML file: stages in order, each with its settings", output=False)
+    recipe: str = flag(
+        "YAML file: stages in order, each with its settings; --recipe may be left out", output=False, bare=True
+    )
     root: str | None = flag(
         "folder that `{root}` stands for in the recipe (default: the recipe's own `root`)", None, output=False
     )

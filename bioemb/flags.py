@@ -18,14 +18,17 @@ TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 NEGATIVE_NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$", re.IGNORECASE)
 
 
-def flag(help: str, default: Any = dataclasses.MISSING, *, also: tuple[str, ...] = (), choices=None, output=True):
+def flag(
+    help: str, default: Any = dataclasses.MISSING, *, also: tuple[str, ...] = (), choices=None, output=True, bare=False
+):
     """A dataclass field that is a flag: required without a default; `also` are other spellings of its name.
 
+    `bare=True` takes a word that stands without any flag, too, as in `bioemb run recipe.yaml`.
     `output=False` marks what cannot change the output's content (paths, number of processes), and so does not
     enter the manifest's comparison.
     """
     return dataclasses.field(
-        default=default, metadata={"help": help, "also": also, "choices": choices, "output": output}
+        default=default, metadata={"help": help, "also": also, "choices": choices, "output": output, "bare": bare}
     )
 
 
@@ -34,7 +37,8 @@ def parse(config_class: type, words: list[str], command: str) -> Any:
     parser = build_parser(config_class, command)
     file_words, _ = _config_file_parser(command).parse_known_args(words)
     values = read_config_file(file_words.config) if file_words.config else {}
-    given = _parse_words(parser, words)
+    bare = next((field.name for field in dataclasses.fields(config_class) if field.metadata["bare"]), None)
+    given = _parse_words(parser, words, bare)
     given.pop("config", None)
     return from_mapping(config_class, {**values, **given}, command)
 
@@ -69,11 +73,11 @@ def read_config_file(path: str) -> dict[str, Any]:
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"--config {path}: there is no such file") from None
+        raise ConfigError(f"{path}: there is no such file") from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"--config {path}: not readable as YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if values is not None and not isinstance(values, dict):
-        raise ConfigError(f"--config {path}: expected `name: value` lines, got a {type(values).__name__}")
+        raise ConfigError(f"{path}: expected `name: value` lines, got a {type(values).__name__}")
     return values or {}
 
 
@@ -125,13 +129,15 @@ def _config_file_parser(command: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _parse_words(parser: argparse.ArgumentParser, words: list[str]) -> dict[str, Any]:
+def _parse_words(parser: argparse.ArgumentParser, words: list[str], bare: str | None) -> dict[str, Any]:
     known = [option for action in parser._actions for option in action.option_strings]
     given, rest = parser.parse_known_args(words)
     unknown = [word for word in rest if word.startswith("--")]
     if unknown:
         name = unknown[0].split("=")[0]
         raise ConfigError(f"unknown flag {name}{nearest(name, known)} (see `{parser.prog} --help`)")
+    if bare and len(rest) == 1 and bare not in vars(given):
+        return {**vars(given), bare: rest[0]}
     if rest:
         raise ConfigError(f"do not know what to do with {' '.join(map(repr, rest))}")
     return vars(given)

@@ -113,7 +113,7 @@ def test_a_negative_number_is_no_flag(number):
         (["--name", "n", "--quick", "perhaps"], "--quick: expected yes or no, got 'perhaps'"),
         (["--name", "n", "--kinds", "a", "d"], "--kinds: expected one of a, b, c, got 'd'"),
         (["--name", "n", "--dims", "64", "x"], "--dims: expected a whole number, got 'x'"),
-        (["--name", "n", "--config", "none.yaml"], "--config none.yaml: there is no such file"),
+        (["--name", "n", "--config", "none.yaml"], "none.yaml: there is no such file"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(words, said):

@@ -102,7 +102,9 @@ def make_loss(config: TrainConfig):
     from bioemb.losses import InfoNCE, KLDistillation, M3Distillation, MatryoshkaLoss
 
     losses = {"info_nce": InfoNCE, "kl_div": KLDistillation, "m3_kd_loss": M3Distillation}
-    name = config.kd_loss_type if config.knowledge_distillation else config.loss
+    name = config.loss
+    if config.knowledge_distillation and name == "info_nce":
+        name = config.kd_loss_type
     if name in losses:
         loss = losses[name](temperature=config.temperature, in_batch=config.use_inbatch_neg)
     else:
