@@ -22,11 +22,11 @@ COPYRIGHT = re.compile(
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
 COPYRIGHT_HINTS = ("©", "opyright", "OPYRIGHT", "ights reserved", "(c)", "(C)", "Published by Elsevier")
-DOI = re.compile(r"\s*\bDOI:\s*(?:https?://\S+|10\.\S+)\s*\Z", re.IGNORECASE)
+DOI = re.compile(r"\s?\bDOI:\s*(?:https?://\S+|10\.\S+)\s*\Z", re.IGNORECASE)
 TRUNCATED = re.compile(r"\s*\(ABSTRACT TRUNCATED[^()]*\)\s*\Z")
 
-TRANSLATOR = re.compile(r"\s*\((?:author'?s'? )?transl\.?\)", re.IGNORECASE)
-CORRECTED = re.compile(r"\s*\[corrected\]", re.IGNORECASE)
+TRANSLATOR = re.compile(r"\s?\((?:author'?s'? )?transl\.?\)", re.IGNORECASE)
+CORRECTED = re.compile(r"\s?\[corrected\]", re.IGNORECASE)
 NO_TITLE = {"not available", "in process citation", "no title", "no title available", "title not available", "untitled"}
 
 NOTICE_TITLE = re.compile(
