@@ -78,7 +78,7 @@ def convert_pmc(element: etree._Element) -> Article | Dropped:
         return Dropped("no article-meta", element.sourceline)
     ids = {item.get("pub-id-type", ""): item.text or "" for item in _children(meta, "article-id")}
     pmid, doi = clean_pmid(ids.get("pmid", "")), clean_doi(ids.get("doi", ""))
-    pmcid = clean_pmcid(ids.get("pmcid") or ids.get("pmc") or ids.get("pmc-aid") or "")
+    pmcid = clean_pmcid(ids.get("pmcid") or ids.get("pmc") or "")
     name = article_id(pmid, pmcid, doi)
     if not name:
         return Dropped("no identifier", element.sourceline)
