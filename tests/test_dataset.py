@@ -53,8 +53,9 @@ def test_rows_come_back_with_what_belongs_to_them(tmp_path):
 
 def test_a_pair_is_an_example_without_negatives(tmp_path):
     pair = {"query": "what lowers glucose", "document": "metformin", "cos_sim": 0.9, "identity": 4}
-    (example,) = load(tmp_path, pair, group_size=1)
-    assert (example["pos"], example["neg"], example["identity"]) == (["metformin"], [], 4)
+    examples = load(tmp_path, pair, {**pair, "pos": None, "neg": None}, group_size=1)  # the second as from Parquet
+    for example in examples:
+        assert (example["pos"], example["neg"], example["identity"]) == (["metformin"], [], 4)
 
 
 def test_all_kinds_of_files_and_folders_give_the_same_examples(tmp_path):

@@ -219,9 +219,8 @@ for words in [[], ['--help'], ['--version'], *([name, '--help'] for name in cli.
         (HELP, set()),
         ("import bioemb.data, bioemb.records, bioemb.errors, bioemb.log, bioemb.config, bioemb.files", set()),
         ("import bioemb.mining", {"numpy"}),
-        ("import bioemb.losses", {"numpy", "torch", "tqdm"}),  # torch brings the last
     ],
-    ids=["bioemb", "help", "words", "mining", "losses"],
+    ids=["bioemb", "help", "words", "mining"],
 )
 def test_what_is_light_stays_light(code, allowed):
     assert loaded_by(code) <= allowed

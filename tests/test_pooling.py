@@ -48,8 +48,10 @@ def test_every_way_of_pooling_is_tested_and_padding_gets_no_gradient(name):
 
 
 def test_a_mean_of_many_half_precision_tokens_is_summed_in_single_precision():
-    hidden = torch.full((1, 4096, 1), 3.0, dtype=torch.bfloat16)  # a bfloat16 sum would stop growing at 1024
-    assert POOLING["mean"](hidden, torch.ones(1, 4096, dtype=torch.int64)).item() == 3.0
+    hidden = torch.randn(2, 300, 5, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
+    pooled = POOLING["mean"](hidden, torch.ones(2, 300, dtype=torch.int64))
+    assert pooled.dtype == torch.float32
+    torch.testing.assert_close(pooled.double(), hidden.double().mean(1), rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -54,13 +54,14 @@ def test_pools_take_turns_at_random():
 
 
 def test_an_epoch_is_a_function_of_seed_and_number_alone():
-    pools, size = pools_case(4)
+    def rows(pools, seed, epoch):
+        return [batch.tolist() for batch in epoch_batches(pools, 3, seed, epoch, False)]
 
-    def rows(seed, epoch):
-        return [batch.tolist() for batch in epoch_batches(pools, size, seed, epoch, False)]
-
-    assert rows(1, 0) == rows(1, 0)
-    assert len({str(rows(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
+    for pools in ([np.arange(20)], [np.arange(20), np.arange(50, 61)]):
+        assert rows(pools, 1, 0) == rows(pools, 1, 0)
+        assert len({str(rows(pools, seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
+        whatever_the_turn = {str(sorted(rows(pools, 1, epoch))) for epoch in range(4)}
+        assert len(whatever_the_turn) == 4  # other batches, not only the same ones in another order
 
 
 def test_shares_of_the_processes_in_order_are_the_batch():
