@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from bioemb.errors import DataError
 
 RECORD_SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".json.zst", ".jsonl.zst", ".parquet")
+DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)  # what reading a compressed file that is not whole raises
 ZSTANDARD_BYTES = 1 << 14  # decompressed at once; small, because a few bytes may hold megabytes
 
 
@@ -70,13 +71,16 @@ def open_read(path: str | Path) -> Iterator[io.BufferedIOBase]:
         raise DataError(f"cannot be opened: {error.strerror}", path) from None
     with raw:
         magic = raw.peek(4)[:4]
-        if magic[:2] == b"\x1f\x8b":
-            with gzip.open(raw) as plain:
-                yield plain
-        elif magic == b"\x28\xb5\x2f\xfd":
-            yield io.BufferedReader(_ZstandardFrames(raw))
-        else:
-            yield raw
+        try:
+            if magic[:2] == b"\x1f\x8b":
+                with gzip.open(raw) as plain:
+                    yield plain
+            elif magic == b"\x28\xb5\x2f\xfd":
+                yield io.BufferedReader(_ZstandardFrames(raw))
+            else:
+                yield raw
+        except DAMAGE as error:  # of a reader that does not look for it with a line at hand
+            raise DataError(_damaged(error), path) from None
 
 
 @contextmanager
@@ -175,6 +179,10 @@ class _ZstandardFrames(io.RawIOBase):
             raise zlib.error(str(error)) from None  # so that readers need to know of one kind of damage
 
 
+def _damaged(error: Exception) -> str:
+    return f"the compressed file is damaged or cut off ({error}); fetch it again"
+
+
 def _is_aside(path: Path) -> bool:
     """Whether a file below an input folder is hidden, or was put there by a stage beside its output."""
     in_work_folder = any(folder.endswith(".work") for folder in path.parts[:-1])
@@ -208,8 +216,8 @@ def _lines(handle: io.BufferedIOBase, path: Path) -> Iterator[str]:
         bad = error.object[error.start : error.start + 1].hex()
         message = f"not UTF-8 (byte 0x{bad} at column {error.start + 1}); convert the file to UTF-8"
         raise DataError(message, path, number) from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"the compressed file is damaged or cut off ({error}); fetch it again", path, number) from None
+    except DAMAGE as error:
+        raise DataError(_damaged(error), path, number) from None
     except OSError as error:
         raise DataError(f"cannot be read: {error}", path, number) from None
 

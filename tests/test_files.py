@@ -162,6 +162,15 @@ def test_a_compressed_file_that_is_cut_anywhere_is_an_error(tmp_path, compress):
         assert "damaged or cut off" in str(complaint(path))
 
 
+@pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress])
+def test_bytes_of_a_cut_file_are_an_error_for_every_reader(tmp_path, compress):
+    path = tmp_path / "qrels.tsv.packed"
+    path.write_bytes(compress(bytes(range(200)) * 50)[:-3])
+    with pytest.raises(DataError, match="damaged or cut off") as caught, open_read(path) as handle:
+        handle.read()
+    assert str(caught.value).startswith(f"{path}: ")
+
+
 @pytest.mark.parametrize("compress", [gzip.compress, zstandard.ZstdCompressor(write_checksum=True).compress])
 def test_a_compressed_file_with_a_flipped_bit_is_an_error(tmp_path, compress):
     rng = random.Random(0)
