@@ -5,6 +5,7 @@ on where it stopped; block by block, it gives the same bytes in one run or in ma
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -46,19 +47,27 @@ def encode_texts(
     budget = batch_tokens or (CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS)
     token_ids = encoder.token_ids(texts, kind)
     vectors = np.empty((len(texts), encoder.width), np.float32)
-    was_training = encoder.training
-    encoder.eval()
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+    with evaluating(encoder), torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         for rows in token_batches([len(ids) for ids in token_ids], budget):
             tokens = encoder.pad([token_ids[row] for row in rows])
             (batch,) = encoder({name: tensor.to(device) for name, tensor in tokens.items()})
             vectors[rows] = batch.float().cpu().numpy()
-    encoder.train(was_training)
     finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():
         index = int(np.argmin(finite))
         raise ModelError(f"{encoder.source or 'the model'} gave a vector that is not finite for: {texts[index][:80]!r}")
     return vectors
+
+
+@contextmanager
+def evaluating(module: torch.nn.Module) -> Iterator[None]:
+    """Without dropout, then as it was."""
+    was_training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(was_training)
 
 
 def token_batches(lengths: Sequence[int], budget: int) -> Iterator[np.ndarray]:

@@ -11,6 +11,7 @@ from bioemb.config import TrainConfig
 from bioemb.data.collator import Batch, Collator
 from bioemb.data.sampling import epoch_batches, share
 from bioemb.errors import ConfigError
+from bioemb.log import logger
 
 
 class Updates:
@@ -26,6 +27,9 @@ class Updates:
                 f"{sum(map(len, pools))}, so there would be no step; use a smaller --per_device_train_batch_size or "
                 "--dataloader_drop_last no"
             )
+        left_out = sum(len(rows) < processes for rows in self._all_batches(0))
+        if left_out:
+            logger.warning("%d of an epoch's batches have fewer rows than there are processes: left out", left_out)
         self.total = config.max_steps if config.max_steps > 0 else ceil(config.num_train_epochs * self.per_epoch)
 
     def starting_at(self, done: int) -> Iterator[tuple[list[Batch], list[int]]]:
@@ -42,12 +46,13 @@ class Updates:
                 yield [next(loader) for _ in sizes], sizes
                 done += 1
 
+    def _all_batches(self, epoch: int) -> list[np.ndarray]:
+        config, size = self.config, self.config.per_device_train_batch_size * self.processes
+        return epoch_batches(self.pools, size, config.seed, epoch, config.dataloader_drop_last)
+
     def _batches(self, epoch: int) -> list[np.ndarray]:
-        """The rows of an epoch's batches over all processes; a batch with fewer rows than processes is left out."""
-        config = self.config
-        size = config.per_device_train_batch_size * self.processes
-        batches = epoch_batches(self.pools, size, config.seed, epoch, config.dataloader_drop_last)
-        return [rows for rows in batches if len(rows) >= self.processes]
+        """The rows of an epoch's batches over all processes; in each, every process has a row."""
+        return [rows for rows in self._all_batches(epoch) if len(rows) >= self.processes]
 
     def _load(self, batches: list[np.ndarray], epoch: int) -> Iterator[Batch]:
         mine = (share(rows, self.rank, self.processes) for rows in batches)

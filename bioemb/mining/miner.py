@@ -16,16 +16,18 @@ def search_shard(
     first_id: int,
     queries: Iterable[np.ndarray],
     k: int,
+    batch_size: int = 4096,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(scores [b, k], ids [b, k]) of every block of queries [b, d] in one shard of the corpus.
 
     searcher: empty, trained where its kind needs it; passages: the shard's vectors in blocks; first_id: the number of
-    its first passage in the whole corpus.
+    its first passage in the whole corpus; batch_size: queries searched at once.
     """
     for vectors in passages:
         searcher.add(vectors)
     for block in queries:
-        scores, ids = searcher.search(block, k)
+        found = [searcher.search(block[start : start + batch_size], k) for start in range(0, len(block), batch_size)]
+        scores, ids = (np.concatenate(some) for some in zip(*found, strict=True))
         yield scores, np.where(ids >= 0, ids + first_id, -1)
 
 

@@ -135,7 +135,9 @@ def find_neighbours(
         blocks = range(first // BLOCK_ROWS, -(-min(first + SHARD_ROWS, searched) // BLOCK_ROWS))
         vectors = [passages.read(index)[: searched - passages.span(index).start] for index in blocks]  # memory-mapped
         searcher = make_searcher(vectors, config)
-        found = search_shard(searcher, vectors, first, (block for _, block in queries.blocks()), k)
+        found = search_shard(
+            searcher, vectors, first, (block for _, block in queries.blocks()), k, config.search_batch_size
+        )
         for index, (block_scores, block_ids) in enumerate(progress(found, "search", queries.count)):
             scores.write(index, block_scores)
             ids.write(index, block_ids)
@@ -207,7 +209,8 @@ def _select(
     exclusions = {
         "positive or same text": [tables.exclusions.same_text(row) for row in range(span.start, span.stop)],
         "same article or linked": [
-            tables.exclusions.same_identity([] if identity is None else [identity]) for identity in rows["identity"]
+            tables.exclusions.same_identity(_articles(tables, identity, positives))
+            for identity, positives in zip(rows["identity"], rows["positives"], strict=True)
         ],
     }
     context = Context(
@@ -220,6 +223,12 @@ def _select(
         corpus_size=tables.searched,
     )
     return select_negatives(*ranked, exclusions, positive_scores, rule, context)
+
+
+def _articles(tables: Tables, identity: int | None, positives: list[int]) -> list[int]:
+    """The identities of a row and of its positives, as far as they are known."""
+    known = {tables.identities.get(number) for number in positives} | {identity}
+    return sorted(known - {None})
 
 
 def _positive_scores(queries: np.ndarray, passages: BlockFolder, positives: list[list[int]]) -> list[np.ndarray]:

@@ -100,7 +100,10 @@ def _write_tables(folder: Path, files: list[Path], pool: list[Path]) -> None:
 
     def passage_rows() -> Iterator[dict[str, str]]:
         for located in progress(read_records(pool), "read the pool") if pool else ():
-            passages.number(text_field(located, "text"), _identity(located))
+            text = text_field(located, "text")
+            if not text.strip():
+                raise DataError("'text' is empty", located.path, located.line)
+            passages.number(text, _identity(located))
             yield from passages.drain()
         found["pool"] = len(passages.numbers)
         for located, query, positives, negatives in progress(read_examples(files), "read examples"):

@@ -2,7 +2,9 @@
 
 import importlib
 import inspect
+import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,59 +15,45 @@ from bioemb.errors import ConfigError
 from bioemb.files import RECORD_SUFFIXES, list_files
 from bioemb.flags import output_settings
 from bioemb.log import logger
-from bioemb.manifest import begin, describe, finish, work_folder
+from bioemb.manifest import begin, describe, differences, finish, read_manifest, work_folder
+
+if TYPE_CHECKING:
+    from bioemb.encoder import Encoder
 
 
 def run(config: TrainConfig) -> str:
     """Train, or go on, or find that there is nothing to do. Raises the errors of a user's making."""
     from accelerate.utils import set_seed
 
-    from bioemb.encoder import Encoder, prompt_from_instruction
     from bioemb.trainer import Trainer
 
     accelerator = make_accelerator(config)
-    encoder_of = dict(
-        pooling=config.sentence_pooling_method,
-        normalize=config.normlized,
-        prompts={
-            "query": prompt_from_instruction(config.query_instruction_for_retrieval, config.query_instruction_format),
-            "passage": prompt_from_instruction(
-                config.passage_instruction_for_retrieval, config.passage_instruction_format
-            ),
-        },
-        trust_remote_code=config.trust_remote_code,
-    )
-    encoder = Encoder.from_pretrained(config.model_name_or_path, **encoder_of)
     output = Path(config.output_dir)
+    encoder = load_encoder(config.model_name_or_path, config)
     description = _describe(config, encoder.weights_hash, accelerator.num_processes)
-    with accelerator.main_process_first():  # the first process writes the manifest, the others read it
-        wanted = begin(output, description, config.overwrite_output_dir or not accelerator.is_main_process)
+    with accelerator.main_process_first():  # the first process decides, the others find the manifest that it wrote
+        wanted = (
+            _begin(output, description, config) if accelerator.is_main_process else begin(output, description, True)
+        )
     if not wanted:
         return f"{output} is complete; nothing to do"
-
     newest = _resume_from(config)
     if newest:
         logger.info("going on from %s", newest)
-        encoder = Encoder.from_pretrained(newest, **encoder_of)
-    encoder.set_max_length(config.query_max_len, config.passage_max_len)
-    if config.dropout is not None:
-        encoder.set_dropout(config.dropout)
-    if config.fix_position_embedding:
-        for name, parameter in encoder.named_parameters():
-            parameter.requires_grad_(parameter.requires_grad and "position_embeddings" not in name)
-    if config.gradient_checkpointing:
-        encoder.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+        encoder = load_encoder(newest, config)
     collator, pools = _examples(config, encoder, accelerator)
     set_seed(config.seed + accelerator.process_index)  # dropout differs between processes
     trainer = Trainer(encoder, make_loss(config), pools, collator, accelerator, config)
     if newest:
         trainer.resume(newest)
+    if config.report_to != "none":
+        accelerator.init_trackers("bioemb", config=output_settings(config))
     rows = sum(map(len, pools))
+    batch = f"{accelerator.num_processes} processes x {config.per_device_train_batch_size} queries"
     logger.info(
-        "%s rows, %d processes x %d queries x %d passages, %d steps of which %d are done",
+        "%s rows, %s x %d passages, %d steps of which %d are done",
         f"{rows:,}",
-        accelerator.num_processes,
-        config.per_device_train_batch_size,
+        batch,
         config.train_group_size,
         trainer.total_steps,
         trainer.done,
@@ -79,6 +67,30 @@ def run(config: TrainConfig) -> str:
     return f"{output}: trained for {trainer.total_steps} steps on {rows:,} rows"
 
 
+def load_encoder(folder: str | Path, config: TrainConfig) -> "Encoder":
+    """The encoder of a folder as the flags want it trained."""
+    from bioemb.encoder import Encoder, prompt_from_instruction
+
+    query = prompt_from_instruction(config.query_instruction_for_retrieval, config.query_instruction_format)
+    passage = prompt_from_instruction(config.passage_instruction_for_retrieval, config.passage_instruction_format)
+    encoder = Encoder.from_pretrained(
+        folder,
+        pooling=config.sentence_pooling_method,
+        normalize=config.normlized,
+        prompts={"query": query, "passage": passage},
+        trust_remote_code=config.trust_remote_code,
+    )
+    encoder.set_max_length(config.query_max_len, config.passage_max_len)
+    if config.dropout is not None:
+        encoder.set_dropout(config.dropout)
+    if config.fix_position_embedding:
+        for name, parameter in encoder.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and "position_embeddings" not in name)
+    if config.gradient_checkpointing:
+        encoder.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+    return encoder
+
+
 def make_accelerator(config: TrainConfig):
     """The accelerator of this machine: GPUs where there are, else CPU processes over gloo."""
     from accelerate import Accelerator
@@ -89,12 +101,7 @@ def make_accelerator(config: TrainConfig):
         logger.warning("--fp16 needs a GPU; there is none here, so bfloat16 stands in for it")
         precision = "bf16"
     tracker = None if config.report_to == "none" else config.report_to
-    accelerator = Accelerator(
-        mixed_precision=precision, cpu=not on_gpu, log_with=tracker, project_dir=config.output_dir
-    )
-    if tracker:
-        accelerator.init_trackers("bioemb", config=output_settings(config))
-    return accelerator
+    return Accelerator(mixed_precision=precision, cpu=not on_gpu, log_with=tracker, project_dir=config.output_dir)
 
 
 def make_loss(config: TrainConfig):
@@ -128,6 +135,15 @@ def _describe(config: TrainConfig, weights: str, processes: int) -> dict:
     names = [name for name in config.train_data if name not in local]
     settings = {**output_settings(config), "processes": processes, "hub_data": names}
     return describe("train", settings, files, {"model_name_or_path": weights})
+
+
+def _begin(output: Path, description: dict, config: TrainConfig) -> bool:
+    """`manifest.begin`; what an overwritten run of other settings left is removed, so that nothing goes on from it."""
+    found = read_manifest(output)
+    if config.overwrite_output_dir and (found is None or differences(found, description)):
+        for path in [*checkpoint.list_checkpoints(output), output / "metrics.jsonl"]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    return begin(output, description, config.overwrite_output_dir)
 
 
 def _resume_from(config: TrainConfig) -> Path | None:
