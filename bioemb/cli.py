@@ -1,6 +1,7 @@
 """The commands: `bioemb <command> [flags]`. Errors of the user's making are one line and exit 2, interruptions 130."""
 
 import importlib
+import os
 import sys
 
 from bioemb import __version__, config
@@ -10,7 +11,9 @@ from bioemb.log import configure_logging, is_first_process
 from bioemb.stages import STAGES
 
 COMMANDS = {
+    "download": (config.DownloadConfig, "bioemb.stages.download"),
     **STAGES,
+    "inspect": (config.InspectConfig, "bioemb.stages.inspect"),
     "run": (config.RunConfig, "bioemb.stages.run"),
     "demo": (config.DemoConfig, "bioemb.stages.demo"),
 }
@@ -35,6 +38,9 @@ def main(words: list[str] | None = None) -> int:
 
 def run_command(command: str, words: list[str], program: str) -> int:
     """Parse the words, run the command, print its result to stdout; the exit code."""
+    # Threads that wait for each other sleep rather than spin: where another program shares the cores, spinning made
+    # two threads five times slower than one. Read when torch is first imported, which is below.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     configure_logging()
     config_class, module = COMMANDS[command]
     try:
