@@ -101,6 +101,12 @@ def write_aside(path: str | Path) -> Iterator[io.TextIOBase]:
         aside.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path, name: str = "*") -> None:
+    """Delete what `write_aside` left in a folder of the files with this name, when its process was killed."""
+    for leftover in folder.glob(f".{name}.*.part"):
+        leftover.unlink(missing_ok=True)
+
+
 def json_line(record: dict[str, Any]) -> str:
     """One record as a line of JSON, characters as they are, dates as text. Raises DataError for NaN and infinity."""
     try:

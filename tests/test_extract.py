@@ -4,6 +4,7 @@ import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -13,15 +14,22 @@ from bioemb.manifest import read_manifest
 from bioemb.records import PAIR_KINDS
 from bioemb.stages import extract
 
-ABSTRACT = "The {word} of patients was measured in a long trial with many visits. " * 4
+WORDS = "heart liver kidney brain lung blood bone skin nerve muscle cell gene protein drug dose trial".split()
 
 
-def citation(pmid: int, word: str, version: int = 1) -> str:
+def abstract_of(word: str) -> str:
+    """Forty words, of which no three in a row stand in the abstract of another word."""
+    draw = Random(word)
+    return " ".join(draw.choice(WORDS) if number % 2 else f"{word}{number}" for number in range(40)) + "."
+
+
+def citation(pmid: int, word: str, version: int = 1, *, title: str = "", abstract: str = "", links: str = "") -> str:
+    title, abstract = title or f"A trial of {word}.", abstract or abstract_of(word)
     return (
         f'<PubmedArticle><MedlineCitation><PMID Version="{version}">{pmid}</PMID><Article><Journal><JournalIssue>'
-        f"<PubDate><Year>2020</Year></PubDate></JournalIssue></Journal><ArticleTitle>A trial of {word}.</ArticleTitle>"
-        f"<Abstract><AbstractText>{ABSTRACT.format(word=word)}</AbstractText></Abstract><Language>eng</Language>"
-        "</Article></MedlineCitation></PubmedArticle>"
+        f"<PubDate><Year>2020</Year></PubDate></JournalIssue></Journal><ArticleTitle>{title}</ArticleTitle>"
+        f"<Abstract><AbstractText>{abstract}</AbstractText></Abstract><Language>eng</Language>"
+        f"</Article>{links}</MedlineCitation></PubmedArticle>"
     )
 
 
@@ -33,10 +41,10 @@ def write_pubmed(path: Path, *parts: str) -> Path:
 
 
 def write_pmc(path: Path, pmid: int, word: str) -> Path:
-    body = "".join(f"<p>{ABSTRACT.format(word=f'{word} number {n}')}</p>" for n in range(6))
+    body = "".join(f"<p>{abstract_of(f'{word}p{n}')} {abstract_of(f'{word}q{n}')}</p>" for n in range(6))
     path.write_text(
         f'<article><front><article-meta><article-id pub-id-type="pmid">{pmid}</article-id><title-group><article-title>'
-        f"A trial of {word}</article-title></title-group><abstract><p>{ABSTRACT.format(word=word)}</p></abstract>"
+        f"A trial of {word}</article-title></title-group><abstract><p>{abstract_of(word)}</p></abstract>"
         f"</article-meta></front><body><sec><title>Results</title>{body}</sec></body></article>",
         encoding="utf-8",
     )
@@ -109,18 +117,18 @@ def test_the_output_is_the_same_for_any_number_of_processes_and_after_an_interru
     interrupted = replace(config, output_file=config.output_file + ".3.jsonl")
     made = []
 
-    def stop_at_the_third(path, *rest):
+    def stop_at_the_third(paths, *rest):
         if len(made) == 2:
             raise KeyboardInterrupt
-        made.append(path)
-        make_part(path, *rest)
+        made.extend(paths)
+        make_part(paths, *rest)
 
     make_part = extract.make_part
     monkeypatch.setattr(extract, "make_part", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         extract.run(interrupted)
     assert not Path(interrupted.output_file).exists()
-    monkeypatch.setattr(extract, "make_part", lambda path, *rest: (made.append(path), make_part(path, *rest)))
+    monkeypatch.setattr(extract, "make_part", lambda paths, *rest: (made.extend(paths), make_part(paths, *rest)))
     extract.run(interrupted)
     assert len(made) == len(set(made)) == 4  # no file was read twice
     assert Path(interrupted.output_file).read_bytes() == expected

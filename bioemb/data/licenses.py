@@ -2,6 +2,10 @@
 
 import re
 
+LICENSES = (
+    *("CC0", "CC BY", "CC BY-SA", "CC BY-ND", "CC BY-NC", "CC BY-NC-SA", "CC BY-NC-ND"),
+    "Public domain",
+)
 DEED = re.compile(r"creativecommons\.org/licen[cs]es/(by(?:-(?:nc|nd|sa))*)", re.IGNORECASE)
 ZERO = re.compile(r"creativecommons\.org/publicdomain/zero|\bCC[ -]?0\b|creative commons (?:CC0|zero)", re.IGNORECASE)
 CODE = re.compile(r"\bCC[ -](BY(?:[ -](?:NC|ND|SA))*)\b", re.IGNORECASE)

@@ -1,33 +1,30 @@
 """`bioemb extract`: PubMed and PMC XML in, pairs out; each record counted, the latest of several taken.
 
-Files are read in parallel into parts, a file that was read is not read again, and the parts are merged in the order
-of the files: the output is the same for any number of processes and interruptions. The merge needs the parts'
-indices only: 25 bytes a record.
+Files are read in parallel into parts, a part that is whole is not made again, and the parts are merged in the order of
+the files: the output is the same for any number of processes and interruptions.
 """
 
+import os
 import re
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
-
-import numpy as np
+from threading import Thread
 
 from bioemb.config import ExtractConfig
 from bioemb.data import PairRules
+from bioemb.data.licenses import LICENSES
 from bioemb.data.pairs import SKIPPED_TYPES
 from bioemb.errors import ConfigError
-from bioemb.files import list_files, write_aside
-from bioemb.flags import output_settings
+from bioemb.files import list_files, remove_leftovers
+from bioemb.flags import nearest, output_settings
 from bioemb.log import Funnel, logger, progress
 from bioemb.manifest import begin, describe, finish, work_folder, work_key
-from bioemb.records import PAIR_KINDS, stable_hash
-from bioemb.stages.extract_part import DELETED, SOURCES, Part, make_part, part_of, with_identity
+from bioemb.stages.extract_merge import merge_parts
+from bioemb.stages.extract_part import Part, PartRules, make_part, part_of
 
-FATES = ("counts", "replaced by a later record", "deleted by a later record")
-PUBMED = SOURCES.index("pubmed")
 XML_SUFFIXES = (".xml", ".nxml", ".xml.gz", ".nxml.gz")
+PARTS, PART_BYTES = 256, 32 << 20  # about so many parts, none of more bytes unless it is one file's
 
 
 def run(config: ExtractConfig) -> str:
@@ -38,47 +35,80 @@ def run(config: ExtractConfig) -> str:
     description = describe("extract", output_settings(config), files)
     if not begin(output, description, config.overwrite):
         return f"{output} is complete; nothing to do"
-    folder = work_folder(output) / f"parts-{work_key(description)}"
+    settings = {name: value for name, value in description["settings"].items() if name != "near_duplicate_threshold"}
+    folder = work_folder(output) / f"parts-{work_key({**description, 'settings': settings})}"
     folder.mkdir(parents=True, exist_ok=True)
-    parts = [part_of(folder, number) for number in range(len(files))]
-    make_parts(files, parts, rules, config)
-    funnels = merge_parts(parts, config.kinds, output)
-    pairs = sum(counts["pairs"] for name, counts in funnels.items() if name in PAIR_KINDS)
-    finish(output, description, funnels)
-    tables = "\n".join(_table(name, counts) for name, counts in funnels.items())
+    remove_leftovers(folder)
+    remove_leftovers(output.parent, output.name)
+    bundles = bundle(files)
+    parts = [part_of(folder, number) for number in range(len(bundles))]
+    make_parts(bundles, parts, rules, config)
+    threshold = config.near_duplicate_threshold if config.near_duplicates else None
+    counts = merge_parts(parts, config.kinds, output, threshold)
+    finish(output, description, counts)
+    pairs = sum(counts[kind]["pairs"] for kind in config.kinds)
     if not pairs:
         logger.warning("no pair was made; the funnel says why")
-    return f"{tables}\n{output}: {pairs:,} pairs"
+    return f"{summary(counts)}\n{output}: {pairs:,} pairs"
 
 
 def make_rules(config: ExtractConfig) -> PairRules:
-    """The rules that the flags spell. Raises ConfigError for a type that is not dropped anyway."""
+    """The rules that the flags spell. Raises ConfigError for a type that is not dropped anyway, an unknown licence."""
     unknown = set(config.keep_types) - set(SKIPPED_TYPES)
     if unknown:
         raise ConfigError(f"keep_types {sorted(unknown)}: those are kept; dropped are {', '.join(SKIPPED_TYPES)}")
     return PairRules(
         languages=tuple(language.lower() for language in config.languages),
+        licenses=tuple(license_named(name) for name in config.license),
         skipped_types=tuple(name for name in SKIPPED_TYPES if name not in config.keep_types),
+        notices=config.keep_notices,
+        books=config.keep_books,
         min_title_words=config.min_title_words,
         min_abstract_words=config.min_abstract_words,
         keep_labels=config.keep_labels,
         passages_per_article=config.passages_per_article,
+        min_passage_words=config.min_passage_words,
+        max_passage_words=config.max_passage_words,
         seed=config.seed,
     )
 
 
-def make_parts(files: list[Path], parts: list[Part], rules: PairRules, config: ExtractConfig) -> None:
+def license_named(name: str) -> str:
+    """A licence as records have it, from any case and either sign: "cc-by" is "CC BY". Raises ConfigError."""
+    known = {license.casefold().replace("-", " "): license for license in (*LICENSES, "all")}
+    plain = name.casefold().replace("-", " ")
+    if plain not in known:
+        raise ConfigError(f"license {name!r} is none of {', '.join(LICENSES)}{nearest(plain, known)}")
+    return known[plain]
+
+
+def bundle(files: list[Path]) -> list[list[Path]]:
+    """Neighbouring files together: one of PubMed's alone, hundreds of PMC's. By their sizes and nothing else."""
+    sizes = [path.stat().st_size for path in files]
+    limit = min(PART_BYTES, sum(sizes) // PARTS)
+    bundles: list[list[Path]] = []
+    filled = 0
+    for path, size in zip(files, sizes, strict=True):
+        if not bundles or filled + size > limit:
+            bundles.append([])
+            filled = 0
+        bundles[-1].append(path)
+        filled += size
+    return bundles
+
+
+def make_parts(bundles: list[list[Path]], parts: list[Part], rules: PairRules, config: ExtractConfig) -> None:
     """Make the parts that are not there, in as many processes as asked for. Raises the first file's DataError."""
     todo = [number for number, part in enumerate(parts) if not part.is_whole()]
-    if len(todo) < len(files):
-        logger.info("going on: %d of %d files are read", len(files) - len(todo), len(files))
-    arguments = [(files[number], parts[number], config.kinds, rules, config.skip_broken_files) for number in todo]
+    if len(todo) < len(parts):
+        logger.info("going on: %d of %d parts are made", len(parts) - len(todo), len(parts))
+    how = PartRules(config.kinds, rules, config.near_duplicates, config.skip_broken_files)
     if config.num_proc < 2:
-        for some in progress(arguments, "read files"):
-            make_part(*some)
+        for number in progress(todo, "read files"):
+            make_part(bundles[number], parts[number], how)
         return
-    with ProcessPoolExecutor(config.num_proc, mp_context=get_context("spawn")) as pool:
-        futures = [pool.submit(make_part, *some) for some in arguments]
+    with ProcessPoolExecutor(config.num_proc, get_context("spawn"), end_with_parent) as pool:
+        futures = [pool.submit(make_part, bundles[number], parts[number], how) for number in todo]
         try:
             for future in progress(futures, "read files"):
                 future.result()
@@ -86,118 +116,33 @@ def make_parts(files: list[Path], parts: list[Part], rules: PairRules, config: E
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def merge_parts(parts: list[Part], kinds: tuple[str, ...], output: Path) -> dict[str, dict]:
-    """Write the pairs of the records that count, with their identities; the funnels of records and of each kind."""
-    counts = [part.read_counts() for part in parts]
-    indices = [np.load(part.index, allow_pickle=False) for part in parts]
-    index = np.concatenate(indices)
-    fate = fates(index)
-    doubled = doubled_abstracts(index, fate)
-    funnels = {kind: Funnel(kind) for kind in kinds}
-    made = dict.fromkeys(kinds, 0)
-    ends = np.cumsum([len(rows) for rows in indices])
-    with write_aside(output) as out:
-        for part, of_part, end, rows in zip(progress(parts, "merge"), counts, ends, indices, strict=True):
-            here = slice(end - len(rows), end)
-            for kind, reason, lines in _judged(part, of_part["reasons"], rows, fate[here], doubled[here]):
-                if kind not in funnels:
-                    continue
-                if reason:
-                    funnels[kind].drop(reason)
-                else:
-                    funnels[kind].keep()
-                    made[kind] += len(lines)
-                    out.writelines(lines)
-    return {
-        "files": _files_funnel(counts),
-        "records": _records_funnel(index, fate, counts),
-        **{kind: {**funnel.as_dict(), "pairs": made[kind]} for kind, funnel in funnels.items()},
-    }
+def end_with_parent() -> None:
+    """In a worker: end when the process that started it is killed, instead of waiting for work for ever."""
+
+    def watch() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
-def _judged(
-    part: Part, reasons: list[str], rows: np.ndarray, fate: np.ndarray, doubled: np.ndarray
-) -> Iterator[tuple[str, str, list[str]]]:
-    """(kind, "" or why it gives no pair, the finished lines) for every record and kind of a part."""
-    columns = (rows[name].tolist() for name in ("key", "source", "pairs", "reason"))
-    with open(part.pairs, encoding="utf-8", newline="\n") as lines:
-        for key, source, pairs, numbers, of_row, twice in zip(*columns, fate.tolist(), doubled.tolist(), strict=True):
-            if source == DELETED:
-                continue
-            identity = identity_of(key)
-            for kind, count, number in zip(PAIR_KINDS, pairs, numbers, strict=True):
-                found = list(islice(lines, count))
-                if of_row:
-                    yield kind, FATES[of_row], []
-                elif twice and kind == "title_abstract":
-                    yield kind, "PubMed's record has it", []
-                else:
-                    reason = reasons[number - 1] if number else ""
-                    yield kind, reason, [with_identity(line, identity) for line in found]
-
-
-def fates(index: np.ndarray) -> np.ndarray:
-    """What becomes of each record, in the order of the files: a number of FATES, 0 when it counts.
-
-    Of several records of one article in one source the highest version counts, of several such the last one; a
-    deletion takes the PubMed records before it. PubMed's record and PMC's full text of an article both count.
-    """
-    fate = np.zeros(len(index), np.int8)
-    order = np.arange(len(index))
-    deletions = index["source"] == DELETED
-    if deletions.any():
-        last = dict(zip(index["key"][deletions].tolist(), order[deletions].tolist(), strict=True))
-        deleted_at = np.array([last.get(key, -1) for key in index["key"].tolist()])
-        fate[(index["source"] == PUBMED) & (order < deleted_at)] = FATES.index("deleted by a later record")
-    alive = np.flatnonzero((fate == 0) & ~deletions)
-    rows = index[alive]
-    ranked = np.lexsort((alive, rows["version"], rows["source"], rows["key"]))
-    key, source = rows["key"][ranked], rows["source"][ranked]
-    followed = np.zeros(len(ranked), bool)
-    followed[:-1] = (key[1:] == key[:-1]) & (source[1:] == source[:-1])
-    fate[alive[ranked[followed]]] = FATES.index("replaced by a later record")
-    return fate
-
-
-def doubled_abstracts(index: np.ndarray, fate: np.ndarray) -> np.ndarray:
-    """Which records [n] are PMC's of articles whose title-abstract pair PubMed's record gives already."""
-    counts = (fate == 0) & (index["pairs"][:, PAIR_KINDS.index("title_abstract")] > 0)
-    in_pubmed = index["key"][counts & (index["source"] == PUBMED)]
-    return counts & (index["source"] != PUBMED) & np.isin(index["key"], in_pubmed)
-
-
-def identity_of(key: int) -> int:
-    """The integer that all texts of an article share."""
-    return stable_hash(str(key))
+def summary(counts: dict[str, dict]) -> str:
+    """The counts of the manifest as tables."""
+    tables = [_table(name, of_name) for name, of_name in counts.items() if "kept" in of_name]
+    for name, of_license in counts["licenses"].items():
+        tables.append(f"license {name}: {of_license['texts']:,} full texts, {of_license['pairs']:,} pairs with them")
+    identity = counts["identity"]
+    tables.append(
+        f"identity: {identity['articles']:,} articles, {identity['sharing']:,} of them in {identity['groups']:,} groups"
+        f" that share one, the largest of {identity['largest']:,}"
+    )
+    return "\n".join(tables)
 
 
 def natural_order(path: Path) -> list:
     """Numbers in names count as numbers, so that pubmed26n0999 stands before pubmed26n1000, and n2 before n10."""
     words = re.split(r"(\d+)", str(path))
     return [(int(word), "") if word.isdigit() else (-1, word) for word in words]
-
-
-def _files_funnel(counts: list[dict]) -> dict:
-    funnel = Funnel("files")
-    for of_part in counts:
-        if of_part["broken"]:
-            logger.warning("broken: %s", of_part["broken"])
-            funnel.drop("broken; what stood before the break was read")
-        else:
-            funnel.keep()
-    return funnel.as_dict()
-
-
-def _records_funnel(index: np.ndarray, fate: np.ndarray, counts: list[dict]) -> dict:
-    funnel = Funnel("records")
-    is_record = index["source"] != DELETED
-    funnel.keep(int((is_record & (fate == 0)).sum()))
-    for number, reason in enumerate(FATES[1:], start=1):
-        funnel.drop(reason, int((fate == number).sum()))
-    for of_part in counts:
-        for reason, count in of_part["nameless"].items():
-            funnel.drop(reason, count)
-    return {**funnel.as_dict(), "deletions": int((~is_record).sum())}
 
 
 def _table(name: str, counts: dict) -> str:

@@ -1,7 +1,7 @@
-"""One XML file's share of an extraction: its pairs, and a row of the index for every record of it.
+"""Some XML files' share of an extraction: pairs, a row of the index for every record, and what ties records together.
 
-A part is three files: the pairs (JSON lines without identity), the index, and last the counts, which say that it is
-whole. `extract.py` makes the parts, in any order and number of processes, and merges them.
+A part is six files, each written aside and renamed; the counts come last and say that it is whole. `extract.py` makes
+the parts, in any order and number of processes, and `extract_merge.py` merges them.
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bioemb.data import PairRules, make_pairs, read_articles
+from bioemb.data.identity import BANDS, Marks, marks_of, signature
 from bioemb.errors import DataError
 from bioemb.files import json_line, write_aside, write_json
 from bioemb.records import PAIR_KINDS, Article, Deletion, Dropped, Pair, stable_hash
@@ -22,17 +23,22 @@ INDEX = np.dtype(
         ("key", np.int64),  # the PMID, or a negative hash of the identifier where there is none
         ("version", np.int32),
         ("source", np.int8),
+        ("license", np.uint8),  # of the full text: a number of the part's licences, from 1; 0 where there is no text
         ("pairs", np.uint16, len(PAIR_KINDS)),  # lines of each kind, in the order of PAIR_KINDS
         ("reason", np.uint16, len(PAIR_KINDS)),  # why there are none: a number of the part's reasons, from 1
     ]
 )
+NOTHING = (0,) * len(PAIR_KINDS)
 
 
 class Part(NamedTuple):
     """The paths of a part."""
 
-    pairs: Path
-    index: Path
+    pairs: Path  # JSON lines without identity
+    index: Path  # [n] INDEX
+    marks: Path  # [len(Marks), n] int64
+    links: Path  # [m, 2] int64: a row of the index, and the PMID that its record is linked to
+    bands: Path  # [BANDS, k] uint64: signatures of the k records with a mark for the abstract, or [BANDS, 0]
     counts: Path
 
     def is_whole(self) -> bool:
@@ -42,36 +48,51 @@ class Part(NamedTuple):
         return json.loads(self.counts.read_text(encoding="utf-8"))
 
 
+class PartRules(NamedTuple):
+    """How files are read: which pairs, whether abstracts are signed for near-duplicates, what becomes of a break."""
+
+    kinds: tuple[str, ...]
+    rules: PairRules
+    signed: bool
+    skip_broken: bool
+
+
 def part_of(folder: Path, number: int) -> Part:
-    """Where the part of a file, by its number among the inputs, stands."""
+    """Where the part with this number stands."""
     stem = f"part-{number:06d}"
-    return Part(folder / f"{stem}.jsonl", folder / f"{stem}.npy", folder / f"{stem}.json")
+    arrays = (folder / f"{stem}.{name}.npy" for name in ("index", "marks", "links", "bands"))
+    return Part(folder / f"{stem}.jsonl", *arrays, folder / f"{stem}.json")
 
 
-def make_part(path: Path, part: Part, kinds: tuple[str, ...], rules: PairRules, skip_broken: bool) -> None:
-    """Read a file and write its part. Raises DataError where the file is broken and that is not to be skipped."""
-    rows: list[tuple] = []
-    reasons: dict[str, int] = {}
-    nameless: dict[str, int] = {}
-    broken = ""
+def make_part(paths: list[Path], part: Part, how: PartRules) -> None:
+    """Read files and write their part. Raises DataError where one is broken and that is not to be skipped."""
+    rows = _Rows(how.signed)
+    broken = []
     with write_aside(part.pairs) as out:
-        try:
-            for record in read_articles(path):
-                if isinstance(record, Dropped):
-                    nameless[record.reason] = nameless.get(record.reason, 0) + 1
-                elif isinstance(record, Deletion):
-                    rows.append((record.pmid, 0, DELETED, (0,) * len(PAIR_KINDS), (0,) * len(PAIR_KINDS)))
-                else:
-                    pairs, drops = make_pairs(record, kinds, rules)
-                    rows.append(_index_row(record, pairs, drops, reasons))
-                    for pair in sorted(pairs, key=lambda pair: PAIR_KINDS.index(pair.kind)):
-                        out.write(pair_line(pair))
-        except DataError as error:
-            if not skip_broken:
-                raise
-            broken = str(error)
-    np.save(part.index, np.array(rows, INDEX), allow_pickle=False)
-    write_json(part.counts, {"file": path.name, "reasons": list(reasons), "nameless": nameless, "broken": broken})
+        for path in paths:
+            try:
+                for record in read_articles(path):
+                    out.writelines(_take(record, rows, how))
+            except DataError as error:
+                if not how.skip_broken:
+                    raise
+                broken.append(str(error))
+    rows.write(part)
+    names = {"reasons": list(rows.reasons), "licenses": list(rows.licenses), "nameless": rows.nameless}
+    write_json(part.counts, {"files": len(paths), "broken": broken, **names})
+
+
+def _take(record: Article | Deletion | Dropped, rows: "_Rows", how: PartRules) -> list[str]:
+    """Note a record; the lines of its pairs, in the order of their kinds."""
+    if isinstance(record, Deletion):
+        rows.add_deletion(record)
+        return []
+    if isinstance(record, Dropped):
+        rows.add_nameless(record)
+        return []
+    pairs, drops = make_pairs(record, how.kinds, how.rules)
+    rows.add(record, pairs, drops)
+    return [pair_line(pair) for pair in sorted(pairs, key=lambda pair: PAIR_KINDS.index(pair.kind))]
 
 
 def pair_line(pair: Pair) -> str:
@@ -91,9 +112,49 @@ def record_key(article: Article) -> int:
     return article.pmid if article.pmid is not None else -1 - stable_hash(article.article_id, 62)
 
 
-def _index_row(article: Article, pairs: list[Pair], drops: list[tuple[str, str]], reasons: dict[str, int]) -> tuple:
-    counts = [sum(pair.kind == kind for pair in pairs) for kind in PAIR_KINDS]
-    numbers = [0] * len(PAIR_KINDS)
-    for kind, reason in drops:
-        numbers[PAIR_KINDS.index(kind)] = reasons.setdefault(reason, len(reasons) + 1)
-    return record_key(article), article.version, SOURCES.index(article.source), tuple(counts), tuple(numbers)
+class _Rows:
+    """What is kept of the records of a part: about 100 bytes each, and 256 for a signature."""
+
+    def __init__(self, signed: bool):
+        self.signed = signed
+        self.index: list[tuple] = []
+        self.marks: list[Marks] = []
+        self.links: list[tuple[int, int]] = []
+        self.bands: list[np.ndarray] = []
+        self.reasons: dict[str, int] = {}  # to their numbers, from 1, in the order in which they came up
+        self.licenses: dict[str, int] = {}
+        self.nameless: dict[str, int] = {}
+
+    def add(self, article: Article, pairs: list[Pair], drops: list[tuple[str, str]]) -> None:
+        marks, words = marks_of(article)
+        if self.signed and words:
+            self.bands.append(signature(words))
+        self.links += [(len(self.index), pmid) for _, pmid in article.links]
+        self.marks.append(marks)
+        counts, reasons = list(NOTHING), list(NOTHING)
+        for pair in pairs:
+            counts[PAIR_KINDS.index(pair.kind)] += 1
+        for kind, reason in drops:
+            reasons[PAIR_KINDS.index(kind)] = self.reasons.setdefault(reason, len(self.reasons) + 1)
+        of_text = self.licenses.setdefault(article.license, len(self.licenses) + 1) if article.sections else 0
+        source = SOURCES.index(article.source)
+        self.index.append((record_key(article), article.version, source, of_text, tuple(counts), tuple(reasons)))
+
+    def add_deletion(self, deletion: Deletion) -> None:
+        self.index.append((deletion.pmid, 0, DELETED, 0, NOTHING, NOTHING))
+        self.marks.append(Marks(0, 0, 0, 0))
+
+    def add_nameless(self, dropped: Dropped) -> None:
+        self.nameless[dropped.reason] = self.nameless.get(dropped.reason, 0) + 1
+
+    def write(self, part: Part) -> None:
+        _save(part.index, np.array(self.index, INDEX))
+        _save(part.marks, np.array(self.marks, np.int64).reshape(-1, len(Marks._fields)).T)
+        _save(part.links, np.array(self.links, np.int64).reshape(-1, 2))
+        _save(part.bands, np.array(self.bands, np.uint64).reshape(-1, BANDS).T)
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    """An array in C order, written aside and renamed."""
+    with write_aside(path) as out:
+        np.save(out.buffer, np.ascontiguousarray(array), allow_pickle=False)
