@@ -52,7 +52,7 @@ def run_command(command: str, words: list[str], program: str) -> int:
         print(f"{program}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interruption:
-        print(f"{program}: {interruption or 'interrupted'}", file=sys.stderr)
+        print(f"{program}: {str(interruption) or 'interrupted'}", file=sys.stderr)
         return 130
     return 0
 
