@@ -1,58 +1,17 @@
 """The extraction of files: everything counted, the latest record taken, the same bytes however it was run."""
 
 import gzip
-import json
 from dataclasses import replace
 from pathlib import Path
-from random import Random
 
 import pytest
+from pubmed_files import abstract_of, citation, pairs_of, write_pmc, write_pubmed
 
 from bioemb.config import ExtractConfig
 from bioemb.errors import ConfigError, DataError
 from bioemb.manifest import read_manifest
 from bioemb.records import PAIR_KINDS
 from bioemb.stages import extract
-
-WORDS = "heart liver kidney brain lung blood bone skin nerve muscle cell gene protein drug dose trial".split()
-
-
-def abstract_of(word: str) -> str:
-    """Forty words, of which no three in a row stand in the abstract of another word."""
-    draw = Random(word)
-    return " ".join(draw.choice(WORDS) if number % 2 else f"{word}{number}" for number in range(40)) + "."
-
-
-def citation(pmid: int, word: str, version: int = 1, *, title: str = "", abstract: str = "", links: str = "") -> str:
-    title, abstract = title or f"A trial of {word}.", abstract or abstract_of(word)
-    return (
-        f'<PubmedArticle><MedlineCitation><PMID Version="{version}">{pmid}</PMID><Article><Journal><JournalIssue>'
-        f"<PubDate><Year>2020</Year></PubDate></JournalIssue></Journal><ArticleTitle>{title}</ArticleTitle>"
-        f"<Abstract><AbstractText>{abstract}</AbstractText></Abstract><Language>eng</Language>"
-        f"</Article>{links}</MedlineCitation></PubmedArticle>"
-    )
-
-
-def write_pubmed(path: Path, *parts: str) -> Path:
-    text = f"<PubmedArticleSet>{''.join(parts)}</PubmedArticleSet>"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
-    return path
-
-
-def write_pmc(path: Path, pmid: int, word: str) -> Path:
-    body = "".join(f"<p>{abstract_of(f'{word}p{n}')} {abstract_of(f'{word}q{n}')}</p>" for n in range(6))
-    path.write_text(
-        f'<article><front><article-meta><article-id pub-id-type="pmid">{pmid}</article-id><title-group><article-title>'
-        f"A trial of {word}</article-title></title-group><abstract><p>{abstract_of(word)}</p></abstract>"
-        f"</article-meta></front><body><sec><title>Results</title>{body}</sec></body></article>",
-        encoding="utf-8",
-    )
-    return path
-
-
-def pairs_of(path: str | Path) -> list[dict]:
-    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture
@@ -167,3 +126,150 @@ def test_other_settings_are_refused_and_folders_without_xml_named(config, tmp_pa
         extract.run(replace(config, input_path=(str(tmp_path / "empty"),)))
     with pytest.raises(ConfigError, match="keep_types"):
         extract.run(replace(config, keep_types=("Poem",)))
+
+
+def identities_of(config: ExtractConfig) -> dict[str, int]:
+    """article_id -> identity; each article has one."""
+    extract.run(config)
+    found = {(pair["article_id"], pair["identity"]) for pair in pairs_of(config.output_file)}
+    assert len(found) == len({name for name, _ in found})
+    return dict(found)
+
+
+def link(kind: str, pmid: int) -> str:
+    return (
+        f'<CommentsCorrectionsList><CommentsCorrections RefType="{kind}"><PMID>{pmid}</PMID></CommentsCorrections>'
+        "</CommentsCorrectionsList>"
+    )
+
+
+@pytest.fixture
+def related(tmp_path) -> ExtractConfig:
+    """Articles 10 and on: what belongs together stands in different files."""
+    words = abstract_of("near").split()
+    almost = " ".join([*words[:20], "other", *words[21:]])
+    write_pubmed(
+        tmp_path / "raw" / "a.xml",
+        citation(10, "ten", links=link("RepublishedIn", 20)),
+        citation(11, "eleven", abstract=abstract_of("same")),
+        citation(12, "twelve", abstract=" ".join(words)),
+        citation(13, "thirteen", title="A very long trial of thirteen drugs."),
+        citation(14, "fourteen", links=link("CommentIn", 99)),
+        citation(15, "fifteen"),
+        citation(16, "sixteen", links=link("UpdateIn", 15)),
+    )
+    write_pubmed(
+        tmp_path / "raw" / "b.xml",
+        citation(20, "twenty"),
+        citation(21, "more", abstract=abstract_of("same").upper()),
+        citation(22, "less", abstract=almost),
+        citation(23, "thirty", title="Reply to: A very long trial of thirteen drugs"),
+        citation(24, "forty", links=link("CommentIn", 99)),
+        citation(16, "sixteen"),
+    )
+    return ExtractConfig(
+        input_path=(str(tmp_path / "raw"),), output_file=str(tmp_path / "pairs.jsonl"), keep_notices=True
+    )
+
+
+TOGETHER = [{10, 20}, {11, 21}, {12, 22}, {13, 23}, {14, 24}, {15}, {16}]  # 14 and 24 have a comment in common
+
+
+def groups_of(identities: dict[str, int]) -> list[set[int]]:
+    groups: dict[int, set[int]] = {}
+    for name, identity in identities.items():
+        groups.setdefault(identity, set()).add(int(name.removeprefix("pmid:")))
+    return sorted(groups.values(), key=min)
+
+
+def test_linked_equal_and_almost_equal_articles_have_one_identity_across_files(related):
+    assert groups_of(identities_of(related)) == TOGETHER  # 16 lost its link to 15 with its later record
+    counts = read_manifest(related.output_file)["counts"]["identity"]
+    assert {name: counts[name] for name in ("articles", "identities", "sharing", "groups", "largest")} == {
+        "articles": 12,
+        "identities": 7,
+        "sharing": 10,
+        "groups": 5,
+        "largest": 2,
+    }
+    assert counts["ties"] == {"links": 3, "title": 1, "abstract": 1, "doi": 0, "pmcid": 0, "near-duplicates": 2}
+
+
+def test_near_duplicates_are_a_choice_and_a_threshold(related):
+    without = identities_of(replace(related, near_duplicates=False))
+    assert groups_of(without) == sorted([group for group in TOGETHER if 12 not in group] + [{12}, {22}], key=min)
+    assert "near-duplicates" not in read_manifest(related.output_file)["counts"]["identity"]["ties"]
+    stricter = identities_of(replace(related, near_duplicate_threshold=0.99, overwrite=True))
+    assert stricter == without
+    with pytest.raises(ConfigError, match="near_duplicate_threshold is 0.0"):
+        replace(related, near_duplicate_threshold=0.0)
+
+
+def test_identities_do_not_depend_on_the_files_and_their_order(related, tmp_path):
+    expected = identities_of(related)
+    raw = Path(related.input_path[0])
+    (raw / "b.xml").rename(raw / "0.xml")
+    late = citation(16, "sixteen")  # so that again the record without the link is the last of 16
+    write_pubmed(raw / "c.xml", late)
+    assert identities_of(replace(related, output_file=str(tmp_path / "other.jsonl"), num_proc=2)) == expected
+
+
+def test_another_threshold_reads_no_file_again(related, monkeypatch):
+    extract.run(related)
+    monkeypatch.setattr(extract, "make_part", None)
+    extract.run(replace(related, near_duplicate_threshold=0.9, overwrite=True))
+
+
+def write_licensed(path: Path, pmid: int, word: str, deed: str) -> None:
+    write_pmc(path, pmid, word)
+    license = f'<permissions><license xmlns:xlink="http://www.w3.org/1999/xlink" xlink:href="{deed}"/></permissions>'
+    path.write_text(path.read_text().replace("<abstract>", f"{license}<abstract>"))
+
+
+def test_licences_are_counted_and_only_those_asked_for_give_full_text(tmp_path):
+    for number, deed in enumerate(["by/4.0", "by-nc/4.0", "by/3.0"], start=1):
+        deed = f"https://creativecommons.org/licenses/{deed}/"
+        write_licensed(tmp_path / "raw" / f"PMC{number}.xml", number, f"word{number}", deed)
+    write_pmc(tmp_path / "raw" / "PMC9.xml", 9, "unlicensed")
+    everything = ExtractConfig(input_path=(str(tmp_path / "raw"),), output_file=str(tmp_path / "pairs.jsonl"))
+    said = extract.run(everything)
+    licenses = read_manifest(everything.output_file)["counts"]["licenses"]
+    assert licenses == {
+        "unknown": {"texts": 1, "pairs": 6},
+        "CC BY": {"texts": 2, "pairs": 12},
+        "CC BY-NC": {"texts": 1, "pairs": 6},
+    }
+    assert "license CC BY: 2 full texts, 12 pairs with them" in said
+    free = replace(everything, output_file=str(tmp_path / "free.jsonl"), license=("cc-by", "CC0"))
+    extract.run(free)
+    pairs = pairs_of(free.output_file)
+    assert {pair["license"] for pair in pairs if pair["kind"] != "title_abstract"} == {"CC BY"}
+    assert sum(pair["kind"] == "title_abstract" for pair in pairs) == 4
+    counts = read_manifest(free.output_file)["counts"]
+    assert counts["title_passage"]["dropped"] == {"license: CC BY-NC": 1, "license: unknown": 1}
+    assert counts["licenses"]["CC BY-NC"] == {"texts": 1, "pairs": 0}
+    with pytest.raises(ConfigError, match="license 'CC-BYE' is none of CC0, .*did you mean 'cc by'"):
+        extract.run(replace(free, license=("CC-BYE",)))
+
+
+def test_passages_have_the_length_asked_for(config):
+    extract.run(replace(config, min_passage_words=20, max_passage_words=45))
+    lengths = [
+        len(pair["document"].split()) for pair in pairs_of(config.output_file) if pair["kind"] == "title_passage"
+    ]
+    assert lengths and min(lengths) >= 20 and max(lengths) <= 45
+    with pytest.raises(ConfigError, match="the longest must be at least twice the shortest"):
+        extract.run(replace(config, min_passage_words=50, max_passage_words=60, overwrite=True))
+
+
+def test_small_files_share_a_part_and_large_ones_have_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(extract, "PARTS", 3)
+    files = []
+    for number, size in enumerate([100, 900, 10, 20, 30, 2000, 5, 5]):
+        files.append(tmp_path / f"{number}.xml")
+        files[-1].write_bytes(b" " * size)
+    sizes = [[path.stat().st_size for path in paths] for paths in extract.bundle(files)]  # a third of all is 1023
+    assert sizes == [[100, 900, 10], [20, 30], [2000], [5, 5]]
+    monkeypatch.setattr(extract, "PART_BYTES", 60)
+    sizes = [[path.stat().st_size for path in paths] for paths in extract.bundle(files)]
+    assert sizes == [[100], [900], [10, 20, 30], [2000], [5, 5]]
