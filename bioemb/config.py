@@ -5,6 +5,7 @@ Names are those that the field's users type already; the second name of a flag i
 
 from dataclasses import dataclass
 from math import inf
+from typing import ClassVar
 
 from bioemb.errors import ConfigError
 from bioemb.flags import flag
@@ -76,6 +77,18 @@ class FilterConfig:
 @dataclass(frozen=True)
 class MineConfig:
     """Find hard negatives for each pair: passages that rank high for its query and are not its positive."""
+
+    WITHOUT_EFFECT: ClassVar[dict[str, str]] = {
+        "use_fp16": "say --bf16 for low precision",
+        "batch_size": "batches are counted in tokens: --batch_tokens",
+        "normalize_embeddings": "scores are cosines always",
+        "embedder_model_class": "the model's folder says what it is",
+        "devices": "all GPUs that are visible are used (CUDA_VISIBLE_DEVICES)",
+        "cache_dir": "set HF_HOME",
+        "trust_remote_code": "a model's own code is never run here",
+        "examples_for_task": "in-context examples are not supported",
+        "examples_instruction_format": "in-context examples are not supported",
+    }
 
     model_name_or_path: str = flag(
         "model that embeds: a folder or a hub name", output=False, also=("embedder_name_or_path",)
@@ -244,6 +257,26 @@ TRAIN_RANGES = (  # field, lowest, highest
 @dataclass(frozen=True)
 class TrainConfig:
     """Fine-tune an encoder with contrastive learning on {"query","pos","neg"} rows (accelerate launch train.py)."""
+
+    WITHOUT_EFFECT: ClassVar[dict[str, str]] = {
+        "do_train": "training is what this command does",
+        "config_name": "the model's folder has its configuration",
+        "tokenizer_name": "the model's folder has its tokenizer",
+        "use_fast_tokenizer": "the model's own tokenizer is used",
+        "cache_dir": "set HF_HOME",
+        "token": "log in with `hf auth login`",
+        "small_threshold": "small files are not merged",
+        "drop_threshold": "small files are not dropped",
+        "deepspeed": "choose it with `accelerate config`",
+        "fsdp": "choose it with `accelerate config`",
+        "ddp_find_unused_parameters": "the trainer knows which are used",
+        "remove_unused_columns": "columns that are not known are ignored",
+        "save_safetensors": "weights are always safetensors",
+        "optim": "the optimiser is AdamW",
+        "logging_dir": "logs go to the output folder",
+        "local_rank": "the launcher says it",
+        "group_by_length": "batches do not depend on length",
+    }
 
     output_dir: str = flag("folder of the trained model and its checkpoints", output=False)
     model_name_or_path: str = flag("encoder to start from: a folder or a hub name", output=False)

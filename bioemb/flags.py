@@ -1,5 +1,7 @@
 """Command lines from frozen dataclasses: one field is one flag; YAML gives defaults and flags override them.
 
+A class may name, in `WITHOUT_EFFECT`, flags of other programs that are accepted and do nothing, each with its reason.
+
 `flag` declares a field, `parse` turns words into a configuration. Each command's fields stand in `config.py`.
 """
 
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bioemb.errors import ConfigError
+from bioemb.log import logger
 
 TRUE, FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 NEGATIVE_NUMBER = re.compile(r"-(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$", re.IGNORECASE)
@@ -40,6 +43,9 @@ def parse(config_class: type, words: list[str], command: str) -> Any:
     bare = next((field.name for field in dataclasses.fields(config_class) if field.metadata["bare"]), None)
     given = _parse_words(parser, words, bare)
     given.pop("config", None)
+    for name, reason in getattr(config_class, "WITHOUT_EFFECT", {}).items():
+        if given.pop(name, None) is not None:
+            logger.warning("--%s has no effect here: %s", name, reason)
     return from_mapping(config_class, {**values, **given}, command)
 
 
@@ -90,9 +96,11 @@ def output_settings(config: Any) -> dict[str, Any]:
 
 def build_parser(config_class: type, command: str) -> argparse.ArgumentParser:
     """The argparse parser of a command. Absent flags stay absent, so that YAML and defaults can fill them."""
+    without_effect = getattr(config_class, "WITHOUT_EFFECT", {})
     parser = _Parser(
         prog=command,
         description=config_class.__doc__,
+        epilog=f"Accepted, without effect: {', '.join(f'--{name}' for name in without_effect)}" * bool(without_effect),
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
         formatter_class=_HelpFormatter,
@@ -106,6 +114,8 @@ def build_parser(config_class: type, command: str) -> argparse.ArgumentParser:
         elif kind is bool:
             options.update(nargs="?", const=True)
         parser.add_argument(*(f"--{name}" for name in (field.name, *field.metadata["also"])), **options)
+    for name in without_effect:
+        parser.add_argument(f"--{name}", nargs="*", help=argparse.SUPPRESS)
     return parser
 
 

@@ -1,5 +1,6 @@
 """What a user sees: exit codes, one line for each mistake, help without the heavy libraries."""
 
+import dataclasses
 import gzip
 import json
 import shutil
@@ -28,8 +29,9 @@ def write(path: Path, *rows: dict | bytes) -> Path:
 
 @pytest.fixture
 def train_words(tmp_path, tiny_encoder_folder):
-    return ["train", "--output_dir", tmp_path / "out", "--model_name_or_path", tiny_encoder_folder, "--query_max_len", 8,
-            "--passage_max_len", 16, "--train_group_size", 3, "--max_steps", 1, "--train_data"]  # fmt: skip
+    sizes = {"--query_max_len": 8, "--passage_max_len": 16, "--train_group_size": 3, "--max_steps": 1}
+    words = ["train", "--output_dir", tmp_path / "out", "--model_name_or_path", tiny_encoder_folder]
+    return [*words, *(word for pair in sizes.items() for word in pair), "--train_data"]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_every_command_has_help_that_names_its_flags(capsys):
             cli.main([command, "--help"])
         assert ended.value.code == 0
         shown = capsys.readouterr().out
-        assert all(f"--{name}" in shown for name in config_class.__dataclass_fields__), command
+        assert all(f"--{name}" in shown for name in (field.name for field in dataclasses.fields(config_class))), command
 
 
 def test_help_loads_neither_torch_nor_transformers():

@@ -285,3 +285,22 @@ def test_what_is_meant_is_guessed_only_where_it_is_near():
     assert nearest("learningrate", known) == "; did you mean 'learning_rate'?"
     assert nearest("save_step", known) == "; did you mean 'save_steps'?"
     assert nearest("zebra", known) == ""
+
+
+def test_flags_of_other_programs_are_accepted_with_a_word_on_each(log):
+    words = [
+        "--model_name_or_path",
+        "m",
+        "--input_file",
+        "i",
+        "--output_file",
+        "o",
+        "--use_fp16",
+        "True",
+        "--devices",
+        "0",
+        "1",
+    ]
+    settings = parse(MineConfig, words, "bioemb mine")
+    assert settings == MineConfig(model_name_or_path="m", input_file="i", output_file="o")
+    assert [message.split(" has no effect")[0] for message in log.messages] == ["--use_fp16", "--devices"]
