@@ -104,6 +104,20 @@ def test_an_interrupted_filter_goes_on_to_the_same_bytes(filtering, monkeypatch)
     assert Path(other.out_file_path).read_bytes() == Path(filtering.out_file_path).read_bytes()
 
 
+def test_the_statistics_are_those_of_the_cosines_of_each_kind(filtering):
+    path = Path(filtering.folder_path) / "pairs.jsonl"
+    rows = [{**row, "kind": "odd" if row["number"] % 2 else "even"} for row in make_pairs(30)]
+    write_rows(path, rows)
+    filter_stage.run(filtering)
+    expected = cosines(filtering.model_path, rows, "title", "abstract")
+    statistics = json.loads(Path(filtering.out_file_path + ".stats.json").read_text(encoding="utf-8"))
+    for name, own in (("even", expected[::2]), ("odd", expected[1::2])):
+        assert statistics[name]["count"] == 15
+        assert statistics[name]["percentiles"]["50"] == pytest.approx(np.median(own), abs=1e-5)
+        assert statistics[name]["kept_share"]["0.75"] == np.mean(own >= 0.75)
+        assert statistics[name]["shuffled"]["count"] == 15
+
+
 def test_pairs_with_an_empty_side_are_counted_and_missing_keys_named(filtering):
     path = Path(filtering.folder_path) / "pairs.jsonl"
     write_rows(path, [*make_pairs(3), {"title": " ", "abstract": "heart"}, {"title": "heart", "abstract": ""}])
