@@ -111,7 +111,7 @@ def test_only_the_kinds_asked_for_are_made_and_counted():
         ({"flags": frozenset({"retracted"})}, ("retracted",) * 3),
         ({"flags": frozenset({"book"})}, ("book",) * 3),
         ({"title": "Correction to: The otters of the north."}, ("notice",) * 3),
-        ({"title": "", "abstract": (), "sections": ()}, ("no title", "no title", "no abstract")),
+        ({"title": "", "abstract": (), "sections": ()}, ("no title", "no full text", "no full text")),
     ],
 )
 def test_each_kind_gives_pairs_or_exactly_one_reason(change: dict, expected: tuple):

@@ -17,7 +17,8 @@ import numpy as np
 
 from bioemb.records import Article, stable_hash
 
-WORDS = re.compile(r"\w+")
+SIGNS = re.compile("[“”„‟‘’‚‛′″«»‐-―−…·®™]")
+NOT_WORDS = bytes(code if code > 127 or chr(code).isalnum() or chr(code) == "_" else 32 for code in range(256))
 TITLE_WORDS, ABSTRACT_WORDS = 5, 20  # shorter titles ("Case report") and abstracts ("Not available") say nothing
 PERMUTATIONS, BANDS = 128, 32  # numbers of a signature, 16 bits each; four of them are a band
 SEED = 1
@@ -64,7 +65,9 @@ def marks_of(article: Article) -> tuple[Marks, list[str]]:
 
 def words_of(text: str) -> list[str]:
     """Words in lower case, signs left out."""
-    return WORDS.findall(text.casefold())
+    if not text.isascii():
+        text = SIGNS.sub(" ", text)
+    return text.casefold().encode().translate(NOT_WORDS).decode().split()  # of bytes: a third of a pattern's time
 
 
 def title_in_question(title: str) -> str:

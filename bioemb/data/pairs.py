@@ -122,12 +122,12 @@ def _title_abstract(article: Article, rules: PairRules) -> Made:
 
 
 def _title_passage(article: Article, rules: PairRules) -> Made:
-    reason = _title_reason(article, rules)
+    reason = _text_reason(article, rules) or _title_reason(article, rules)
     return ([], reason) if reason else _with_passages(article, "title_passage", article.title, rules)
 
 
 def _abstract_passage(article: Article, rules: PairRules) -> Made:
-    reason = _abstract_reason(article.abstract, rules)
+    reason = _text_reason(article, rules) or _abstract_reason(article.abstract, rules)
     if reason:
         return [], reason
     return _with_passages(article, "abstract_passage", abstract_text(article.abstract, rules.keep_labels), rules)
@@ -142,10 +142,6 @@ MAKERS: dict[str, Callable[[Article, PairRules], Made]] = {
 
 def _with_passages(article: Article, kind: str, query: str, rules: PairRules) -> Made:
     """Pairs of the query with passages drawn from those that give nothing away."""
-    if not article.sections:
-        return [], "no full text"
-    if not _allows(rules.licenses, article.license):
-        return [], f"license: {article.license or 'unknown'}"
     every = list(passages(article, rules.min_passage_words, rules.max_passage_words))
     if not every:
         return [], "short full text"
@@ -155,6 +151,12 @@ def _with_passages(article: Article, kind: str, query: str, rules: PairRules) ->
     key = f"{rules.seed}\0{article.article_id}\0{kind}"
     drawn = draw_passages(safe, rules.passages_per_article, key)
     return [_pair(article, kind, query, passage.text, passage) for passage in drawn], ""
+
+
+def _text_reason(article: Article, rules: PairRules) -> str:
+    if not article.sections:
+        return "no full text"
+    return "" if _allows(rules.licenses, article.license) else f"license: {article.license or 'unknown'}"
 
 
 def _title_reason(article: Article, rules: PairRules) -> str:

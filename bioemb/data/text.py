@@ -66,9 +66,9 @@ class Title(NamedTuple):
 
 def collapse(text: str) -> str:
     """Text with every run of white space, of any Unicode kind, as one space, and without invisible characters."""
+    if text.isprintable() and "  " not in text:  # no white space but single spaces: quicker than to split
+        return text.strip()
     if not text.isascii():
-        if text.isprintable() and "  " not in text:  # no white space but single spaces: quicker than to split
-            return text.strip()
         for character in INVISIBLE:
             text = text.replace(character, "")
     return " ".join(text.split())
