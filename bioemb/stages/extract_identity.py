@@ -79,14 +79,15 @@ class Signatures:
     def __init__(self, parts: list[Part], rows: np.ndarray):
         """rows [n]: the numbers of the selected records among all signed records, in the order of the parts."""
         self.parts, self.rows = parts, rows
-        sizes = [np.load(part.bands, mmap_mode="r").shape[1] for part in parts]
-        self.ends = np.cumsum(sizes)
-        self.starts = self.ends - sizes
+        self.sizes = [part.bands.stat().st_size // (8 * BANDS) for part in parts]
+        self.ends = np.cumsum(self.sizes)
 
     def bands(self) -> Iterator[np.ndarray]:
         """Each band of all, [n]."""
         for number in progress(range(BANDS), "compare abstracts"):
-            yield np.concatenate([np.load(part.bands, mmap_mode="r")[number] for part in self.parts])[self.rows]
+            of_parts = zip(self.parts, self.sizes, strict=True)
+            columns = [np.fromfile(part.bands, np.uint64, size, offset=8 * size * number) for part, size in of_parts]
+            yield np.concatenate(columns)[self.rows]
 
     def take(self, positions: np.ndarray) -> np.ndarray:
         """The whole signatures [p, BANDS] at some positions [p] of the selection."""
@@ -94,8 +95,9 @@ class Signatures:
         result = np.empty((len(rows), BANDS), np.uint64)
         of_part = np.searchsorted(self.ends, rows, side="right")
         for number in np.unique(of_part):
-            here = of_part == number
-            result[here] = np.load(self.parts[number].bands, mmap_mode="r")[:, rows[here] - self.starts[number]].T
+            here, size = of_part == number, self.sizes[number]
+            of_all = np.memmap(self.parts[number].bands, np.uint64, "r", shape=(BANDS, size))
+            result[here] = of_all[:, rows[here] - (self.ends[number] - size)].T
         return result
 
 

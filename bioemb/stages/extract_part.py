@@ -38,7 +38,7 @@ class Part(NamedTuple):
     index: Path  # [n] INDEX
     marks: Path  # [len(Marks), n] int64
     links: Path  # [m, 2] int64: a row of the index, and the PMID that its record is linked to
-    bands: Path  # [BANDS, k] uint64: signatures of the k records with a mark for the abstract, or [BANDS, 0]
+    bands: Path  # [BANDS, k] uint64 and nothing else: the signatures of the k records with a mark for the abstract
     counts: Path
 
     def is_whole(self) -> bool:
@@ -60,7 +60,7 @@ class PartRules(NamedTuple):
 def part_of(folder: Path, number: int) -> Part:
     """Where the part with this number stands."""
     stem = f"part-{number:06d}"
-    arrays = (folder / f"{stem}.{name}.npy" for name in ("index", "marks", "links", "bands"))
+    arrays = (folder / f"{stem}.{name}" for name in ("index.npy", "marks.npy", "links.npy", "bands"))
     return Part(folder / f"{stem}.jsonl", *arrays, folder / f"{stem}.json")
 
 
@@ -151,7 +151,8 @@ class _Rows:
         _save(part.index, np.array(self.index, INDEX))
         _save(part.marks, np.array(self.marks, np.int64).reshape(-1, len(Marks._fields)).T)
         _save(part.links, np.array(self.links, np.int64).reshape(-1, 2))
-        _save(part.bands, np.array(self.bands, np.uint64).reshape(-1, BANDS).T)
+        with write_aside(part.bands) as out:
+            out.buffer.write(np.array(self.bands, np.uint64).reshape(-1, BANDS).T.tobytes())
 
 
 def _save(path: Path, array: np.ndarray) -> None:
