@@ -209,8 +209,9 @@ def test_full_texts_belong_to_flawless_records_and_name_their_subject(folder, re
             assert disease in {concept_of[name] for name in names_in(text)}
 
 
-def test_names_are_unique_and_none_is_within_another():
-    names = [name.lower() for concept in make_concepts(5) for name in concept.names]
+@pytest.mark.parametrize("seed", range(6))
+def test_names_are_unique_and_none_is_within_another(seed):
+    names = [name.lower() for concept in make_concepts(seed) for name in concept.names]
     assert len(set(names)) == len(names) > 500
     assert not any(a in b or b in a for a, b in combinations(names, 2))
 
@@ -270,6 +271,13 @@ def test_sts_scores_count_the_concepts_in_common(folder, names_in, concept_of):
         specialties = {concept.split("-")[0] for concept in first | second}
         assert len(first) == len(second) == 3
         assert pair["score"] == (0 if len(specialties) == 2 else 1 + len(first & second))
+
+
+def test_two_sentences_share_no_name_but_at_the_promised_rate(folder, names_in):
+    pairs = read_lines(folder / "eval" / "demo-sts.jsonl")
+    sharing = [bool(names_in(pair["sentence1"]) & names_in(pair["sentence2"])) for pair in pairs]
+    assert not any(shares for shares, pair in zip(sharing, pairs, strict=True) if pair["score"] < 2)
+    assert 0 < sum(sharing) < (HELD_OUT_SAME_NAME_RATE + 0.05) * sum(pair["score"] >= 2 for pair in pairs)
 
 
 def test_markup_leaves_the_plain_text_alone():

@@ -3,7 +3,8 @@
     <folder>/demo-retrieval/    BEIR layout: corpus.jsonl, queries.jsonl, qrels/test.tsv
     <folder>/demo-sts.jsonl     {"sentence1","sentence2","score"}, 0 to 4
 
-A query names its disease and agent otherwise than its relevant documents do, but for `SAME_NAME_RATE` of the documents.
+A query names its disease and agent otherwise than its relevant documents do, but for `SAME_NAME_RATE` of the documents;
+so does a sentence what it shares with its other one, but for about that share of the pairs.
 """
 
 from pathlib import Path
@@ -25,7 +26,7 @@ from bioemb.files import json_line, write_aside
 
 RETRIEVAL, STS = "demo-retrieval", "demo-sts"
 DOCUMENTS, QUERIES, STS_PAIRS = 1000, 200, 400
-SAME_NAME_RATE = 0.20  # documents, and STS pairs, that use the other side's names
+SAME_NAME_RATE = 0.20  # documents that use their query's names, STS pairs that may use each other's
 FIRST_DOCUMENT = 950_000_001  # beyond the training records' PMIDs
 
 
