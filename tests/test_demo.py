@@ -301,7 +301,7 @@ def texts(records) -> list[str]:
 @pytest.fixture(scope="module")
 def encoder_folder(tmp_path_factory, texts) -> Path:
     folder = tmp_path_factory.mktemp("encoder")
-    write_starting_encoder(folder, texts, seed=1, warm_up_steps=2)
+    write_starting_encoder(folder, texts, seed=1, warm_up_steps=3)
     return folder
 
 
@@ -321,8 +321,8 @@ def test_the_encoder_folder_loads_in_transformers_with_the_same_vectors(encoder_
 
 def test_the_seed_decides_the_encoders_weights(encoder_folder, texts, tmp_path):
     state = torch.random.get_rng_state()
-    write_starting_encoder(tmp_path / "again", texts, seed=1, warm_up_steps=2)
-    write_starting_encoder(tmp_path / "other", texts, seed=2, warm_up_steps=2)
+    write_starting_encoder(tmp_path / "again", texts, seed=1, warm_up_steps=3)
+    write_starting_encoder(tmp_path / "other", texts, seed=2, warm_up_steps=3)
     first, again, other = (
         Encoder.from_pretrained(path).encode(texts[:7])
         for path in (encoder_folder, tmp_path / "again", tmp_path / "other")
@@ -330,6 +330,24 @@ def test_the_seed_decides_the_encoders_weights(encoder_folder, texts, tmp_path):
     assert np.array_equal(first, again)
     assert np.abs(first - other).max() > 0.01
     assert torch.equal(state, torch.random.get_rng_state())  # the caller's random stream goes on undisturbed
+
+
+def test_the_warm_up_brings_two_halves_of_a_text_together(texts, tmp_path, monkeypatch):
+    monkeypatch.setattr("bioemb.demo.model.BATCH", 16)
+    whole = [text.split() for text in texts if len(text.split()) > 60]
+    halves = [[" ".join(words[:30]) for words in whole], [" ".join(words[30:]) for words in whole]]
+    own_rank = []
+    for steps in (0, 40):
+        write_starting_encoder(tmp_path / str(steps), texts, seed=1, warm_up_steps=steps)
+        encoder = Encoder.from_pretrained(tmp_path / str(steps))
+        scores = encoder.encode(halves[0]) @ encoder.encode(halves[1]).T  # [n, n]
+        own_rank.append(np.mean(scores > scores.diagonal()[:, None]))
+    assert own_rank[1] < 0.5 * own_rank[0]
+
+
+def test_a_warm_up_without_long_texts_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="none of the 2 texts has 64 tokens"):
+        write_starting_encoder(tmp_path, ["a short title", "another one"], warm_up_steps=1)
 
 
 def test_the_vocabulary_spells_what_it_was_trained_on(texts):

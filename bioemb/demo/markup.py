@@ -75,7 +75,6 @@ def jats_article(article: Article, style: Style) -> str:
 <article-id pub-id-type="pmid">{article.pmid}</article-id>
 <title-group><article-title>{dress(article.title.removesuffix("."), style, "italic")}</article-title></title-group>
 <pub-date pub-type="epub"><year>{article.year}</year></pub-date>
-<permissions><license><license-p>{escape(article.license)}</license-p></license></permissions>
 <abstract>{parts}</abstract>
 </article-meta>
 </front>

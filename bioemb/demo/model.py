@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 from tokenizers import BertWordPieceTokenizer, Tokenizer
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import BertConfig, BertModel, BertTokenizerFast, get_cosine_schedule_with_warmup
+from transformers.utils.logging import disable_progress_bar
 
 from bioemb.encoder import Encoder
 from bioemb.errors import ConfigError
@@ -47,6 +48,7 @@ def write_starting_encoder(folder: str | Path, texts: Sequence[str], seed: int =
         layout = Layout(Path(folder), pooling="mean", normalize=True, max_length=MAX_LENGTH)
         encoder = Encoder(backbone, tokenizer, layout)
         warm_up(encoder, texts, warm_up_steps)
+    disable_progress_bar()  # of one shard
     encoder.eval().save(folder)
 
 
@@ -70,7 +72,7 @@ def warm_up(encoder: Encoder, texts: Sequence[str], steps: int) -> None:
         raise ConfigError(f"none of the {len(texts)} texts has {2 * CROP} tokens; give the abstracts too")
     loss = InfoNCE(TEMPERATURE)
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=LEARNING_RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1)
+    schedule = get_cosine_schedule_with_warmup(optimizer, steps // 10, steps)
     encoder.train()
     for _ in range(steps):
         rows = [tokenized[row] for row in torch.randint(len(tokenized), (BATCH,))]
