@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 from lxml import etree
 
+from bioemb.data.references import ReferenceCutter
 from bioemb.data.text import collapse
 from bioemb.errors import DataError
 from bioemb.files import open_read
@@ -43,12 +44,12 @@ def stream_records(
     the memory (a tree of nothing but empty elements takes about 30 times its bytes).
     """
     path = Path(path)
-    parser = _parser(tags)
+    parser, cutter = _parser(tags), ReferenceCutter()
     waiting, found = 0, 0
     with open_read(path) as handle:
         fed = _Fed(1)
         while fed.size and fed.failure is None:
-            fed = _feed(parser, handle, path)
+            fed = _feed(parser, cutter, handle, path)
             waiting += fed.size
             for _, element in parser.read_events():
                 parent = element.getparent()
@@ -92,12 +93,12 @@ def _parser(tags: Sequence[str]) -> etree.XMLPullParser:
     )
 
 
-def _feed(parser: etree.XMLPullParser, handle: BinaryIO, path: Path) -> _Fed:
+def _feed(parser: etree.XMLPullParser, cutter: ReferenceCutter, handle: BinaryIO, path: Path) -> _Fed:
     """Move one chunk of the file into the parser."""
     try:
         chunk = handle.read1(CHUNK)  # read1: what could be decompressed before a break is not lost
         if chunk:
-            parser.feed(chunk)
+            parser.feed(cutter.cut(chunk))
             return _Fed(len(chunk))
         return _Fed(0, root=_local_name(parser.close().tag))
     except etree.XMLSyntaxError as error:
