@@ -73,8 +73,9 @@ def make_pairs(
     """The article's pairs, and (kind, reason) for each kind that gives none."""
     pairs: list[Pair] = []
     drops: list[tuple[str, str]] = []
+    unwanted = _unwanted(article, rules)
     for kind in kinds:
-        made, reason = _make(article, kind, rules)
+        made, reason = ([], unwanted) if unwanted else MAKERS[kind](article, rules)
         pairs += made
         if not made:
             drops.append((kind, reason))
