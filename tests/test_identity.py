@@ -10,6 +10,7 @@ from bioemb.data import identity
 from bioemb.data.identity import (
     BANDS,
     equal_ties,
+    is_spoken_of,
     link_ties,
     marks_of,
     near_ties,
@@ -102,13 +103,14 @@ def test_equal_marks_tie_and_no_mark_ties_nothing():
         assert as_groups(equal_ties(keys, marks)) == expected
 
 
-def test_links_tie_but_for_those_of_articles_with_many():
-    hub = [(100, other) for other in range(1, 6)]
-    links = np.array([(1, 2), (2, 1), (3, 3), *hub, (200, 4), (200, 5), (7, 200)])
-    assert link_ties(links, most=4).tolist() == [[1, 2], [4, 200], [5, 200], [7, 200]]
-    everything = [[1, 2], [4, 200], [5, 200], [7, 200], *([number, 100] for number in range(1, 6))]
-    assert link_ties(links, most=5).tolist() == sorted(everything)
+def test_what_speaks_of_one_article_is_tied_to_it_and_what_speaks_of_several_to_none():
+    commented = [(1, 50), (1, 51), (2, 52), (52, 53)]  # two comments on 1, one on 2, and a reply to that one
+    of_several = [(1, 60), (2, 60), (3, 61), (4, 61), (3, 61)]
+    links = np.array([*commented, *of_several, (5, 62), (5, 62), (7, 7)])
+    assert link_ties(links).tolist() == [[1, 50], [1, 51], [2, 52], [5, 62], [52, 53]]
     assert link_ties(np.zeros((0, 2), np.int64)).tolist() == []
+    told = {"CommentIn": True, "ErratumIn": True, "CommentOn": False, "RetractionOf": False, "ErratumFor": False}
+    assert {kind: is_spoken_of(kind) for kind in told} == told
 
 
 def naive_near(keys: list[int], signatures: np.ndarray, threshold: float) -> set[tuple[int, int]]:
@@ -232,7 +234,10 @@ def random_articles(draw: Random) -> list[Article]:
                     abstract=tuple(AbstractPart("", text) for text in draw.choices([*abstracts, ""], k=1) if text),
                     pmid=pmid,
                     doi=draw.choice(["", "", "", "10.1/a", "10.1/b"]),
-                    links=tuple(("CommentOn", draw.randint(1, 80)) for _ in range(draw.choice([0, 0, 0, 1]))),
+                    links=tuple(
+                        (draw.choice(["CommentOn", "CommentIn"]), draw.randint(1, 80))
+                        for _ in range(draw.choice([0, 0, 0, 1, 2]))
+                    ),
                 )
             )
     draw.shuffle(made)
@@ -240,7 +245,12 @@ def random_articles(draw: Random) -> list[Article]:
 
 
 def naive_identities(articles: list[Article]) -> dict[int, int]:
-    ties = [(one.pmid, pmid) for one in articles for _, pmid in one.links]
+    spoken: dict[int, set[int]] = {}
+    for one in articles:
+        for kind, pmid in one.links:
+            about, speaker = (one.pmid, pmid) if kind == "CommentIn" else (pmid, one.pmid)
+            spoken.setdefault(speaker, set()).update({about} - {speaker})
+    ties = [(*about, speaker) for speaker, about in spoken.items() if len(about) == 1]
     for one, other in combinations(articles, 2):
         same_title = words_of(one.title) == words_of(other.title)
         same_abstract = one.abstract and words_of(one.abstract[0].text) == words_of(

@@ -22,7 +22,6 @@ NOT_WORDS = bytes(code if code > 127 or chr(code).isalnum() or chr(code) == "_" 
 TITLE_WORDS, ABSTRACT_WORDS = 5, 20  # shorter titles ("Case report") and abstracts ("Not available") say nothing
 PERMUTATIONS, BANDS = 128, 32  # numbers of a signature, 16 bits each; four of them are a band
 SEED = 1
-MOST_LINKS = 32  # an article with more is a list of errata or an issue's editorial: it ties nothing together
 BLOCK = 1 << 16  # pairs of signatures compared at once: 32 MB
 
 # "Reply to: X", "Correction to: X", "X: Reply" are about X. Words that open an ordinary title need a sign after them.
@@ -91,12 +90,20 @@ def equal_ties(keys: np.ndarray, marks: np.ndarray) -> np.ndarray:
     return np.stack([keys[positions[:-1]], keys[positions[1:]]], axis=1)[~begins[1:]]
 
 
-def link_ties(links: np.ndarray, most: int = MOST_LINKS) -> np.ndarray:
-    """The links [m, 2] between keys, without those of articles that are linked to more than `most` others."""
-    links = np.unique(np.sort(links.reshape(-1, 2), axis=1), axis=0)
-    links = links[links[:, 0] != links[:, 1]]
-    ends, counts = np.unique(links, return_counts=True)
-    return links[~np.isin(links, ends[counts > most]).any(axis=1)]
+def link_ties(links: np.ndarray) -> np.ndarray:
+    """Ties [m, 2] of the links [k, 2] between keys, each of an article and of what speaks of it.
+
+    What speaks of several articles (an editorial on two trials, a list of errata) ties none: they are different, and
+    such chains would grow into one group of all that was ever discussed.
+    """
+    links = np.unique(links[links[:, 0] != links[:, 1]], axis=0)
+    _, speaker, counts = np.unique(links[:, 1], return_inverse=True, return_counts=True)
+    return links[counts[speaker] == 1]
+
+
+def is_spoken_of(kind: str) -> bool:
+    """Whether a record with a link of this RefType is what the other speaks of: CommentIn, ErratumIn, UpdateIn, ..."""
+    return kind.endswith("In")
 
 
 def near_ties(

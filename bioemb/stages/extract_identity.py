@@ -108,11 +108,12 @@ def _signed(parts: list[Part], counts: np.ndarray) -> np.ndarray:
 
 
 def _links(parts: list[Part], keys: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The links [m, 2] of the records that count, as keys."""
+    """The links [m, 2] of the records that count, as keys: of an article, and of what speaks of it."""
     found, start = [np.zeros((0, 2), np.int64)], 0
     for part in parts:
-        rows, linked = np.load(part.links).T
+        rows, linked, is_spoken_of = np.load(part.links).T
         rows = rows + start
-        found.append(np.stack([keys[rows], linked], axis=1)[counts[rows]])
+        both = np.stack([keys[rows], linked], axis=1)
+        found.append(np.where(is_spoken_of[:, None] == 1, both, both[:, ::-1])[counts[rows]])
         start += np.load(part.index, mmap_mode="r").shape[0]
     return np.concatenate(found)

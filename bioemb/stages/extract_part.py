@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bioemb.data import PairRules, make_pairs, read_articles
-from bioemb.data.identity import BANDS, Marks, marks_of, signature
+from bioemb.data.identity import BANDS, Marks, is_spoken_of, marks_of, signature
 from bioemb.errors import DataError
 from bioemb.files import json_line, write_aside, write_json
 from bioemb.records import PAIR_KINDS, Article, Deletion, Dropped, Pair, stable_hash
@@ -37,7 +37,7 @@ class Part(NamedTuple):
     pairs: Path  # JSON lines without identity
     index: Path  # [n] INDEX
     marks: Path  # [len(Marks), n] int64
-    links: Path  # [m, 2] int64: a row of the index, and the PMID that its record is linked to
+    links: Path  # [m, 3] int64: a row of the index, the PMID that it is linked to, 1 where that one speaks of it
     bands: Path  # [BANDS, k] uint64 and nothing else: the signatures of the k records with a mark for the abstract
     counts: Path
 
@@ -119,7 +119,7 @@ class _Rows:
         self.signed = signed
         self.index: list[tuple] = []
         self.marks: list[Marks] = []
-        self.links: list[tuple[int, int]] = []
+        self.links: list[tuple[int, int, bool]] = []
         self.bands: list[np.ndarray] = []
         self.reasons: dict[str, int] = {}  # to their numbers, from 1, in the order in which they came up
         self.licenses: dict[str, int] = {}
@@ -129,7 +129,7 @@ class _Rows:
         marks, words = marks_of(article)
         if self.signed and words:
             self.bands.append(signature(words))
-        self.links += [(len(self.index), pmid) for _, pmid in article.links]
+        self.links += [(len(self.index), pmid, is_spoken_of(kind)) for kind, pmid in article.links]
         self.marks.append(marks)
         counts, reasons = list(NOTHING), list(NOTHING)
         for pair in pairs:
@@ -150,7 +150,7 @@ class _Rows:
     def write(self, part: Part) -> None:
         _save(part.index, np.array(self.index, INDEX))
         _save(part.marks, np.array(self.marks, np.int64).reshape(-1, len(Marks._fields)).T)
-        _save(part.links, np.array(self.links, np.int64).reshape(-1, 2))
+        _save(part.links, np.array(self.links, np.int64).reshape(-1, 3))
         with write_aside(part.bands) as out:
             out.buffer.write(np.array(self.bands, np.uint64).reshape(-1, BANDS).T.tobytes())
 
