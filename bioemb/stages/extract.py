@@ -11,6 +11,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
 
+from bioemb import __version__
 from bioemb.config import ExtractConfig
 from bioemb.data import PairRules
 from bioemb.data.licenses import LICENSES
@@ -36,7 +37,8 @@ def run(config: ExtractConfig) -> str:
     if not begin(output, description, config.overwrite):
         return f"{output} is complete; nothing to do"
     settings = {name: value for name, value in description["settings"].items() if name != "near_duplicate_threshold"}
-    folder = work_folder(output) / f"parts-{work_key({**description, 'settings': settings})}"
+    key = work_key({**description, "settings": settings, "bioemb": __version__})  # another version may keep more
+    folder = work_folder(output) / f"parts-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
     remove_leftovers(output.parent, output.name)
