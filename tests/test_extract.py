@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pubmed_files import abstract_of, citation, pairs_of, write_pmc, write_pubmed
+from pubmed_files import abstract_of, citation, die, pairs_of, write_pmc, write_pubmed
 
 from bioemb.config import ExtractConfig
-from bioemb.errors import ConfigError, DataError
+from bioemb.errors import BioembError, ConfigError, DataError
 from bioemb.manifest import read_manifest
 from bioemb.records import PAIR_KINDS
 from bioemb.stages import extract
@@ -103,6 +103,22 @@ def test_a_broken_file_stops_the_stage_or_is_counted(config):
     extract.run(replace(config, skip_broken_files=True, overwrite=True))
     counts = read_manifest(config.output_file)["counts"]
     assert sum(counts["files"]["dropped"].values()) == 1 and counts["files"]["kept"] == 4
+
+
+def test_a_worker_that_is_killed_is_a_clear_error_and_the_work_goes_on(config, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(extract, "make_part", die)
+        with pytest.raises(BioembError, match="killed while it read a file.*smaller --num_proc"):
+            extract.run(replace(config, num_proc=2))
+    extract.run(config)
+    assert len(pairs_of(config.output_file)) > 5
+
+
+def test_an_error_of_a_worker_is_the_same_as_without_workers(config):
+    (Path(config.input_path[0]) / "n7.xml").write_text("<html>")
+    for processes in (1, 2):
+        with pytest.raises(DataError, match="n7.xml, line 1: this is a web page"):
+            extract.run(replace(config, num_proc=processes))
 
 
 def test_numbers_in_names_count_as_numbers():

@@ -7,6 +7,7 @@ the files: the output is the same for any number of processes and interruptions.
 import os
 import re
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from threading import Thread
@@ -16,7 +17,7 @@ from bioemb.config import ExtractConfig
 from bioemb.data import PairRules
 from bioemb.data.licenses import LICENSES
 from bioemb.data.pairs import SKIPPED_TYPES
-from bioemb.errors import ConfigError
+from bioemb.errors import BioembError, ConfigError
 from bioemb.files import list_files, remove_leftovers
 from bioemb.flags import nearest, output_settings
 from bioemb.log import Funnel, logger, progress
@@ -114,6 +115,9 @@ def make_parts(bundles: list[list[Path]], parts: list[Part], rules: PairRules, c
         try:
             for future in progress(futures, "read files"):
                 future.result()
+        except BrokenProcessPool:
+            message = "a process was killed while it read a file, perhaps for want of memory; what was read is kept"
+            raise BioembError(f"{message}: start again, with a smaller --num_proc") from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
