@@ -289,3 +289,15 @@ def test_small_files_share_a_part_and_large_ones_have_their_own(tmp_path, monkey
     monkeypatch.setattr(extract, "PART_BYTES", 60)
     sizes = [[path.stat().st_size for path in paths] for paths in extract.bundle(files)]
     assert sizes == [[100], [900], [10, 20, 30], [2000], [5, 5]]
+
+
+def test_real_double_publications_share_an_identity(shared_data, tmp_path):
+    names = ["mauriciomanoel__PubmedXMLtoBibtex", "qi29__main_finding_recognition", "nadianana__projet-RFID-nadia"]
+    files = tuple(str(shared_data / "pubmed_xml" / name / "pubmed_result.xml") for name in names)
+    if not all(Path(path).exists() for path in files):
+        pytest.skip("the files with double publications are not there")
+    config = ExtractConfig(input_path=files, output_file=str(tmp_path / "pairs.jsonl"))
+    identities = identities_of(config)
+    twice = [(25267608, 25059253), (19294535, 19277906), (21179391, 19963595)]  # two by title, one by its abstract
+    assert all(identities[f"pmid:{one}"] == identities[f"pmid:{other}"] for one, other in twice)
+    assert len(set(identities.values())) > 0.9 * len(identities)
