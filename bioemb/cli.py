@@ -1,5 +1,6 @@
 """The commands: `bioemb <command> [flags]`. Errors of the user's making are one line and exit 2, interruptions 130."""
 
+import errno
 import importlib
 import os
 import sys
@@ -10,6 +11,7 @@ from bioemb.flags import nearest, parse
 from bioemb.log import configure_logging, is_first_process
 from bioemb.stages import STAGES
 
+CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC)
 COMMANDS = {
     "download": (config.DownloadConfig, "bioemb.stages.download"),
     **STAGES,
@@ -51,8 +53,14 @@ def run_command(command: str, words: list[str], program: str) -> int:
     except BioembError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE or error.filename is None:
+            raise
+        print(f"{program}: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as interruption:
-        print(f"{program}: {str(interruption) or 'interrupted'}", file=sys.stderr)
+        if is_first_process():
+            print(f"{program}: {str(interruption) or 'interrupted'}; run it again to go on", file=sys.stderr)
         return 130
     return 0
 

@@ -311,7 +311,7 @@ class TrainConfig:
     gradient_checkpointing: bool = flag("less memory, a third more work", False)
     trust_remote_code: bool = flag("run code that comes with the model", False)
     # loss
-    loss: str = flag("`info_nce`, or your own as module:Class", "info_nce")
+    loss: str = flag("`info_nce`, or your own as module:Class or module:function", "info_nce")
     temperature: float = flag("divides the cosines", 0.02)
     use_inbatch_neg: bool = flag("other queries' passages are negatives", True)
     negatives_cross_device: bool = flag("so are those on the other processes", False)

@@ -7,7 +7,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
@@ -98,7 +98,8 @@ def write_aside(path: str | Path) -> Iterator[io.TextIOBase]:
             yield text
         aside.replace(path)
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # where nothing can be written, nothing can be removed either
+            aside.unlink()
 
 
 def remove_leftovers(folder: Path, name: str = "*") -> None:

@@ -48,13 +48,14 @@ def read_manifest(output: str | Path) -> dict[str, Any] | None:
 def begin(output: str | Path, description: dict[str, Any], overwrite: bool) -> bool:
     """True when the stage has work to do; False when its output is complete and made from the same.
 
-    Raises ConfigError when the output, complete or interrupted, was made from something else.
+    Raises ConfigError when the output is there and was made from something else. A run that left no output, failed or
+    interrupted, does not stand in the way of another one: its work folders are named by what they were made from.
     """
     output, found = Path(output), read_manifest(output)
     is_there = output.exists() and not (output.is_dir() and not any(output.iterdir()))  # an empty folder is none
     if found is None and is_there and not overwrite:
         raise ConfigError(f"{output} exists and was not made by this command; use --overwrite to replace it")
-    if found is not None and not overwrite:
+    if found is not None and is_there and not overwrite:
         difference = differences(found, description)
         if difference:
             raise ConfigError(f"{output} was made otherwise: {'; '.join(difference)}; use --overwrite to replace it")

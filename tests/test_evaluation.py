@@ -437,7 +437,7 @@ GOOD = {"sentence1": "a", "sentence2": "b", "score": 1.0}
         ([GOOD, GOOD, GOOD | {"score": "3"}], "x.jsonl, line 3: 'score' is '3', expected a number"),
         ([GOOD | {"score": True}], "x.jsonl, line 1: 'score' is True, expected a number"),
         ([GOOD, {"sentence1": "a", "sentence2": "b"}], "x.jsonl, line 2: 'score' is missing"),
-        ([GOOD, GOOD | {"score": float("nan")}], "x.jsonl, line 2: 'score' is nan"),
+        ([GOOD, GOOD | {"score": float("nan")}], "x.jsonl, line 2: .*NaN"),
         ([GOOD | {"sentence2": "  "}], "x.jsonl, line 1: 'sentence2' is empty"),
         ([GOOD | {"sentence1": None}], "x.jsonl, line 1: 'sentence1' is null, expected text"),
         ([GOOD], "x.jsonl: 1 pairs; a correlation needs 2"),

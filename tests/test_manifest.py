@@ -88,6 +88,7 @@ def test_an_output_made_otherwise_is_an_error_that_names_what_differs(tmp_path, 
         complete(output, description(source))
     else:
         begin(output, description(source), overwrite=False)
+        output.write_text("as far as it came")
     before = manifest_path(output).read_bytes()
     with pytest.raises(ConfigError) as caught:
         begin(output, description(source, **change), overwrite=False)
@@ -189,3 +190,10 @@ def test_texts_that_read_the_same_share_a_key():
     same = ["Aspirin lowers risk.", " aspirin  LOWERS\trisk", "ASPIRIN lowers\nrisk . "]
     assert len({same_text_key(text) for text in same}) == 1
     assert same_text_key("aspirin lowers risk?") != same_text_key(same[0])
+
+
+def test_a_run_that_left_no_output_does_not_stand_in_the_way_of_another(tmp_path, source):
+    output = tmp_path / "out.jsonl"
+    assert begin(output, description(source), overwrite=False)
+    assert begin(output, description(source, threshold=0.5), overwrite=False)
+    assert read_manifest(output)["settings"]["threshold"] == 0.5

@@ -32,7 +32,7 @@ from bioemb.manifest import begin, describe, finish, work_folder, work_key
 from bioemb.mining.consistency import is_consistent, pair_cosines, score_statistics, shuffled_partners
 from bioemb.records import stable_hash
 
-BLOCK_ROWS = 4096  # pairs scored before they are on disk
+BLOCK_ROWS = 1024  # pairs scored before they are on disk: what an interruption costs
 
 
 def run(config: FilterConfig) -> str:

@@ -15,6 +15,7 @@ from bioemb.blocks import BlockFolder
 from bioemb.config import MineConfig
 from bioemb.encoder import Encoder, prompt_from_instruction
 from bioemb.encoding import encode_to_blocks
+from bioemb.errors import ConfigError
 from bioemb.files import RECORD_SUFFIXES, json_line, list_files, write_aside
 from bioemb.flags import output_settings
 from bioemb.log import Funnel, logger, progress
@@ -38,6 +39,14 @@ def run(config: MineConfig) -> str:
     output = Path(config.output_file)
     files = list_files(config.input_file, RECORD_SUFFIXES)
     pool = list_files(config.candidate_pool, RECORD_SUFFIXES) if config.candidate_pool else []
+    if output.resolve() in {path.resolve() for path in (*files, *pool)}:
+        raise ConfigError(f"{output} is both input and output; name another --output_file")
+    if rule.range_stop - rule.range_start < rule.count:
+        logger.warning(
+            "%d ranks cannot give %d negatives: widen --range_for_sampling",
+            rule.range_stop - rule.range_start,
+            rule.count,
+        )
     encoder = load_encoder(config)
     description = describe("mine", output_settings(config), [*files, *pool], {"model": encoder.weights_hash})
     if not begin(output, description, config.overwrite):
@@ -64,6 +73,10 @@ def run(config: MineConfig) -> str:
         passages, queries, tables.searched, work / f"neighbours-{work_key(searching)}", rule.range_stop, config
     )
     funnel, counts = write_examples(files, tables, (passages, queries, neighbours), rule, output)
+    if not counts["negatives"]:
+        logger.warning(
+            "no row has a negative: %s lies beyond the %d passages", config.range_for_sampling, tables.searched
+        )
     finish(output, description, {"rows": funnel.as_dict(), **counts})
     reasons = "\n".join(f"  {reason:<36} {count:>11,}" for reason, count in counts["candidates"].items())
     shorts = "".join(f"\n  {reason:<36} {count:>11,}" for reason, count in counts["short rows"].items())

@@ -125,6 +125,8 @@ def _import_loss(name: str, temperature: float):
         loss_class = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"--loss {name}: expected info_nce or module:Class that can be imported ({error})") from None
+    if not inspect.isclass(loss_class):  # a function is a loss as it is
+        return loss_class
     takes = inspect.signature(loss_class).parameters
     return loss_class(temperature=temperature) if "temperature" in takes else loss_class()
 
