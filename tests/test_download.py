@@ -190,7 +190,7 @@ def test_a_part_that_cannot_be_written_is_an_error_that_names_it(server, tmp_pat
 def test_an_interruption_is_one_line_and_130(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(download, "prepare", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert main(["download", "pmc", "--ids", "PMC1", "--output_dir", str(tmp_path)]) == 130
-    assert capsys.readouterr().err.splitlines()[-1] == "bioemb download: interrupted"
+    assert capsys.readouterr().err.splitlines()[-1] == "bioemb download: interrupted; run it again to go on"
 
 
 # PubMed
