@@ -240,6 +240,16 @@ def test_a_row_that_cannot_be_mined_is_named(mining, row, words):
         mine.run(mining)
 
 
+def test_a_file_as_pool_and_the_same_file_as_input_are_told_apart(mining, tmp_path):
+    rows = [{"query": row["title"], "pos": [row["abstract"]], "text": row["abstract"]} for row in make_pairs(8, 4)]
+    first = write_rows(tmp_path / "two" / "a.jsonl", rows[:5])
+    second = write_rows(tmp_path / "two" / "b.jsonl", rows[5:])
+    mine.run(replace(mining, input_file=str(tmp_path / "two")))
+    assert len(read_rows(mining.output_file)) == 8
+    mine.run(replace(mining, input_file=str(first), candidate_pool=str(second), overwrite=True))
+    assert len(read_rows(mining.output_file)) == 5
+
+
 def test_bad_ranges_are_said_before_anything_is_read(mining):
     for text in ("10", "5-2", "a-b"):
         with pytest.raises(ConfigError, match=text):

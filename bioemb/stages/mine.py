@@ -48,10 +48,11 @@ def run(config: MineConfig) -> str:
             rule.count,
         )
     encoder = load_encoder(config)
-    description = describe("mine", output_settings(config), [*files, *pool], {"model": encoder.weights_hash})
+    settings = {**output_settings(config), "pool_files": len(pool)}  # which of the inputs are the pool
+    description = describe("mine", settings, [*files, *pool], {"model": encoder.weights_hash})
     if not begin(output, description, config.overwrite):
         return f"{output} is complete; nothing to do"
-    work, inputs = work_folder(output), description["inputs"]
+    work, inputs = work_folder(output), {**description["inputs"], "pool_files": len(pool)}
     tables = open_tables(work / f"tables-{work_key(inputs)}", files, pool)
     logger.info(
         "%s rows, %s passages, of which %s are searched",
