@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 ROWS = (  # a file imports from rows above its own here, and from its own package; "data/" is a whole package
     ("", "records", "errors", "log"),  # "" is bioemb/__init__.py: the version
     ("flags", "files", "blocks", "tables", "pooling", "distributed"),
-    ("config", "manifest", "data/", "losses/", "mining/"),  # the last three are strangers to each other and to config
+    ("config/", "manifest", "data/", "losses/", "mining/"),  # the last three are strangers to each other and to config
     ("model_folder", "encoding", "gradcache"),
     ("encoder",),
     ("checkpoint", "optimisation", "updates", "watching"),
@@ -249,7 +249,7 @@ def tree(folder: Path, files: dict[str, str]) -> Path:
         ("losses/mine", "from bioemb.files import x", "and losses/ knows only ['errors', 'log', 'records']"),
         ("losses/mine", "import numpy", "imports numpy, and losses/ knows only ['torch']"),
         ("data/text", "import torch.nn", "imports torch, and data/ knows only"),
-        ("files", "from bioemb import config", "imports 'config', which does not stand below it"),
+        ("files", "from bioemb import config", "imports 'config/', which does not stand below it"),
         ("encoder", "try:\n    import faiss\nexcept ImportError:\n    pass", "whose door is mining/faiss_search"),
         ("stages/mine", "import mteb.abstasks as tasks", "imports mteb, whose door is evaluation/"),
         ("encoder", "import sklearn", "imports sklearn, whose door is nowhere yet"),
@@ -257,7 +257,7 @@ def tree(folder: Path, files: dict[str, str]) -> Path:
     ],
 )
 def test_each_kind_of_breach_is_found(tmp_path, name, text, said):
-    package = tree(tmp_path, {"config": "", "errors": "", "stages/__init__": "", name: text})
+    package = tree(tmp_path, {"config/__init__": "", "errors": "", "stages/__init__": "", name: text})
     (found,) = complaints(all_imports(package))
     assert said in found
 

@@ -1,0 +1,150 @@
+"""The settings of `bioemb train`."""
+
+from dataclasses import dataclass
+from math import inf
+from typing import ClassVar
+
+from bioemb.config.shared import POOLING_CHOICES
+from bioemb.errors import ConfigError
+from bioemb.flags import flag
+
+TRAIN_RANGES = (  # field, lowest, highest
+    ("train_group_size", 1, inf),
+    ("per_device_train_batch_size", 1, inf),
+    ("sub_batch_size", 1, inf),
+    ("gradient_accumulation_steps", 1, inf),
+    ("max_example_num_per_dataset", 1, inf),
+    ("pad_to_multiple_of", 1, inf),
+    ("logging_steps", 1, inf),
+    ("save_steps", 1, inf),
+    ("save_total_limit", 1, inf),
+    ("dataloader_num_workers", 0, inf),
+    ("seed", 0, inf),
+    ("learning_rate", 0, inf),
+    ("warmup_steps", 0, inf),
+    ("warmup_ratio", 0, 1),
+    ("shuffle_ratio", 0, 1),
+    ("dropout", 0, 1),
+)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Fine-tune an encoder with contrastive learning on {"query","pos","neg"} rows (accelerate launch train.py)."""
+
+    WITHOUT_EFFECT: ClassVar[dict[str, str]] = {
+        "do_train": "training is what this command does",
+        "config_name": "the model's folder has its configuration",
+        "tokenizer_name": "the model's folder has its tokenizer",
+        "use_fast_tokenizer": "the model's own tokenizer is used",
+        "cache_dir": "set HF_HOME",
+        "token": "log in with `hf auth login`",
+        "small_threshold": "small files are not merged",
+        "drop_threshold": "small files are not dropped",
+        "deepspeed": "choose it with `accelerate config`",
+        "fsdp": "choose it with `accelerate config`",
+        "ddp_find_unused_parameters": "the trainer knows which are used",
+        "remove_unused_columns": "columns that are not known are ignored",
+        "save_safetensors": "weights are always safetensors",
+        "optim": "the optimiser is AdamW",
+        "logging_dir": "logs go to the output folder",
+        "local_rank": "the launcher says it",
+        "group_by_length": "batches do not depend on length",
+    }
+
+    output_dir: str = flag("folder of the trained model and its checkpoints", output=False)
+    model_name_or_path: str = flag("encoder to start from: a folder or a hub name", output=False)
+    train_data: tuple[str, ...] = flag(
+        "files or folders of examples (.json, .jsonl, .gz, .zst, .parquet), hub names", output=False
+    )
+    # groups and texts
+    train_group_size: int = flag("passages of a query: its positive and so many less one negatives", 8)
+    query_max_len: int = flag("longest query in tokens; longer ones are cut", 32)
+    passage_max_len: int = flag("longest passage in tokens; longer ones are cut", 128)
+    pad_to_multiple_of: int | None = flag("pad to a multiple of so many tokens", None)
+    query_instruction_for_retrieval: str | None = flag("text before each query (default: the model's own)", None)
+    query_instruction_format: str = flag("how instruction and query are joined", "{}{}")
+    passage_instruction_for_retrieval: str | None = flag("text before each passage (default: the model's own)", None)
+    passage_instruction_format: str = flag("how instruction and passage are joined", "{}{}")
+    max_example_num_per_dataset: int = flag("most rows taken of each file, at random", 100_000_000)
+    same_dataset_within_batch: bool = flag("rows of a batch come from one file", False)
+    shuffle_ratio: float = flag("share of positives of over 100 characters whose thirds are shuffled", 0.0)
+    # model
+    sentence_pooling_method: str = flag(
+        "pooling; `auto` reads it from the model folder", "auto", choices=POOLING_CHOICES
+    )
+    normlized: bool | None = flag(
+        "vectors of length 1 (default: as the model folder says, else yes)", None, also=("normalize_embeddings",)
+    )
+    dropout: float | None = flag(
+        "share dropped in training, `none` for the model's own; 0 makes a run independent of the number of processes "
+        "and of sub-batches, and faster",
+        0.0,
+    )
+    fix_position_embedding: bool = flag("do not train the position embeddings", False)
+    gradient_checkpointing: bool = flag("less memory, a third more work", False)
+    trust_remote_code: bool = flag("run code that comes with the model", False)
+    # loss
+    loss: str = flag("`info_nce`, or your own as module:Class or module:function", "info_nce")
+    temperature: float = flag("divides the cosines", 0.02)
+    use_inbatch_neg: bool = flag("other queries' passages are negatives", True)
+    negatives_cross_device: bool = flag("so are those on the other processes", False)
+    knowledge_distillation: bool = flag("also learn from pos_scores and neg_scores", False)
+    kd_loss_type: str = flag("how", "kl_div", choices=("kl_div", "m3_kd_loss"))
+    use_mrl: bool = flag("Matryoshka: train the first dimensions to stand alone", False)
+    mrl_dims: tuple[int, ...] = flag("Matryoshka: the numbers of dimensions", ())
+    # steps
+    per_device_train_batch_size: int = flag("queries of a process in a step", 8)
+    sub_batch_size: int | None = flag(
+        "queries whose graph is in memory at once; gradients stay exact (GradCache)", None, output=False
+    )
+    gradient_accumulation_steps: int = flag(
+        "batches of a step; negatives do not cross them: prefer --sub_batch_size", 1
+    )
+    num_train_epochs: float = flag("passes over the data", 3.0)
+    max_steps: int = flag("steps, instead of epochs, when positive", -1)
+    dataloader_drop_last: bool = flag("leave out the last batch of an epoch when it is not full", False)
+    dataloader_num_workers: int = flag("processes that prepare batches", 0, output=False)
+    learning_rate: float = flag("highest learning rate", 2e-5)
+    lr_scheduler_type: str = flag("linear, cosine, constant, constant_with_warmup, ... (transformers)", "linear")
+    warmup_ratio: float = flag("share of the steps over which the rate rises", 0.0)
+    warmup_steps: int = flag("steps over which the rate rises, when positive", 0)
+    weight_decay: float = flag("weight decay, not of biases and norms", 0.0)
+    adam_beta1: float = flag("AdamW", 0.9)
+    adam_beta2: float = flag("AdamW", 0.999)
+    adam_epsilon: float = flag("AdamW", 1e-8)
+    max_grad_norm: float = flag("the gradient's norm is cut to this; 0 leaves it", 1.0)
+    fp16: bool = flag("float16 with loss scaling on a GPU; on a CPU bfloat16 stands in", False)
+    bf16: bool = flag("bfloat16 autocast", False)
+    seed: int = flag("seed of batches, groups and dropout", 42)
+    # watching and keeping
+    logging_steps: int = flag("log after so many steps", 10, output=False)
+    save_steps: int = flag("write a checkpoint after so many steps", 500, output=False)
+    save_total_limit: int | None = flag("most checkpoints kept, the oldest go", None, output=False)
+    resume_from_checkpoint: str = flag(
+        "auto goes on from the newest checkpoint, no starts over, or a checkpoint's folder", "auto", output=False
+    )
+    report_to: str = flag("none, or a tracker of accelerate: tensorboard, wandb, ...", "none", output=False)
+    cache_path: str | None = flag("folder for the prepared examples (default: beside the output)", None, output=False)
+    overwrite_output_dir: bool = flag(
+        "replace an output that was made otherwise", False, output=False, also=("overwrite",)
+    )
+
+    def __post_init__(self):
+        for name, lowest, highest in TRAIN_RANGES:
+            value = getattr(self, name)
+            if value is not None and not lowest <= value <= highest:
+                expected = f"{lowest} or more" if highest == inf else f"from {lowest} to {highest}"
+                raise ConfigError(f"{name} is {value}; expected {expected}")
+        if not self.temperature > 0:
+            raise ConfigError(f"temperature is {self.temperature}; expected more than 0, usually 0.01 to 0.1")
+        if self.fp16 and self.bf16:
+            raise ConfigError("fp16 and bf16 exclude each other; choose one")
+        if self.use_mrl != bool(self.mrl_dims):
+            raise ConfigError(
+                "use_mrl and mrl_dims go together: name the dimensions, for example --mrl_dims 64 128 256"
+            )
+        if not self.max_steps > 0 and not self.num_train_epochs > 0:
+            raise ConfigError("neither num_train_epochs nor max_steps is positive, so there is nothing to train")
+        if self.negatives_cross_device and not self.use_inbatch_neg:
+            raise ConfigError("negatives_cross_device needs the batch's negatives; leave out --use_inbatch_neg no")
