@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from bioemb import checkpoint
+from bioemb.averaging import MovingAverage
 from bioemb.config import TrainConfig
 from bioemb.data.collator import Batch, Collator
 from bioemb.distributed import gather, sum_over_processes
@@ -63,6 +64,7 @@ class Trainer:
         warmup = config.warmup_steps or int(config.warmup_ratio * self.total_steps)
         self.schedule = make_schedule(config.lr_scheduler_type, self.optimizer, warmup, self.total_steps)
         self.model, self.optimizer = accelerator.prepare(encoder, self.optimizer)
+        self.average = None if config.ema_decay is None else MovingAverage(encoder, config.ema_decay)
         self.metrics = Path(config.output_dir) / "metrics.jsonl"
 
     def fit(self) -> None:
@@ -105,6 +107,8 @@ class Trainer:
             self.schedule.step()
         self.optimizer.zero_grad()
         self.done += 1
+        if self.average:
+            self.average.update(self.encoder, self.done)
         return loss, interruptions > 0
 
     def save(self) -> Path:
@@ -115,6 +119,8 @@ class Trainer:
             self.encoder.save(aside)
             checkpoint.save_tensors(aside / "optimizer.safetensors", checkpoint.optimizer_tensors(self.optimizer))
             checkpoint.save_tensors(aside / "loss.safetensors", _state(self.loss))
+            if self.average:
+                checkpoint.save_tensors(aside / "average.safetensors", self.average.weights)
             scaler = self.accelerator.scaler
             state = {
                 "step": self.done,
@@ -145,6 +151,8 @@ class Trainer:
         checkpoint.load_optimizer(self.optimizer, folder / "optimizer.safetensors")
         if isinstance(self.loss, nn.Module):
             self.loss.load_state_dict(checkpoint.read_tensors(folder / "loss.safetensors"))
+        if self.average:
+            self.average.load(checkpoint.read_tensors(folder / "average.safetensors"))
         if self.accelerator.scaler and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.done = state["step"]

@@ -2,77 +2,28 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from training_runs import WORDS, assert_equal_weights, read_lines, run_interrupted, small_run, weights
 
 from bioemb import checkpoint
 from bioemb.config import TrainConfig
 from bioemb.encoder import Encoder
 from bioemb.errors import ConfigError, DataError, ModelError
 from bioemb.stages import train
-from bioemb.trainer import Trainer
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-WORDS = "heart liver kidney brain lung blood bone skin nerve muscle cell gene protein drug dose trial".split()
-
-
-def write_examples(path: Path, rows: int, seed: int = 0) -> Path:
-    """Rows of random words, texts of very different lengths, one to five negatives."""
-    rng = np.random.default_rng(seed)
-
-    def text(low: int, high: int) -> str:
-        return " ".join(rng.choice(WORDS, rng.integers(low, high)))
-
-    with open(path, "w", encoding="utf-8") as out:
-        for _ in range(rows):
-            row = {"query": text(2, 5), "pos": [text(3, 20) for _ in range(rng.integers(1, 3))]}
-            row["neg"] = [text(1, 20) for _ in range(rng.integers(1, 6))]
-            out.write(json.dumps(row) + "\n")
-    return path
-
-
-def read_lines(path: str | Path) -> list[dict]:
-    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture
 def config(tmp_path, tiny_encoder_folder) -> TrainConfig:
-    return TrainConfig(
-        output_dir=str(tmp_path / "out"),
-        model_name_or_path=str(tiny_encoder_folder),
-        train_data=(str(write_examples(tmp_path / "train.jsonl", 14)),),
-        train_group_size=3,
-        query_max_len=8,
-        passage_max_len=24,
-        per_device_train_batch_size=4,
-        num_train_epochs=2,
-        learning_rate=1e-3,
-        temperature=0.1,
-        logging_steps=1,
-        save_steps=3,
-        sentence_pooling_method="mean",
-        adam_epsilon=1e-5,  # keys' biases have no true gradient: with less, Adam makes steps of what is rounding
-    )
-
-
-def weights(folder: str | Path) -> dict[str, torch.Tensor]:
-    return load_file(Path(folder) / "model.safetensors")
-
-
-def assert_equal_weights(one: str | Path, other: str | Path, atol: float) -> None:
-    first, second = weights(one), weights(other)
-    assert first.keys() == second.keys()
-    for name in first:
-        torch.testing.assert_close(first[name], second[name], rtol=0, atol=atol)
+    return small_run(tmp_path, tiny_encoder_folder)
 
 
 def test_one_update_is_adamw_on_the_cross_entropy_of_the_batch(config, tmp_path):
@@ -113,17 +64,7 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bits(config, monkeypatch,
     config = replace(config, dropout=dropout)
     train.run(config)
     other = replace(config, output_dir=config.output_dir + "-interrupted")
-    step = Trainer.step
-
-    def step_and_signal(self, *arguments):
-        if self.done == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(self, *arguments)
-
-    monkeypatch.setattr(Trainer, "step", step_and_signal)
-    with pytest.raises(KeyboardInterrupt, match="step 5 of 8"):
-        train.run(other)
-    monkeypatch.undo()
+    run_interrupted(other, 3, monkeypatch)
     assert [path.name for path in checkpoint.list_checkpoints(other.output_dir)] == ["checkpoint-3", "checkpoint-5"]
     train.run(other)
     assert_equal_weights(config.output_dir, other.output_dir, atol=0)

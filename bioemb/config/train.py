@@ -25,6 +25,8 @@ TRAIN_RANGES = (  # field, lowest, highest
     ("warmup_ratio", 0, 1),
     ("shuffle_ratio", 0, 1),
     ("dropout", 0, 1),
+    ("average_with_start", 0, 1),
+    ("ema_decay", 0, 0.999999),
 )
 
 
@@ -114,6 +116,13 @@ class TrainConfig:
     adam_beta2: float = flag("AdamW", 0.999)
     adam_epsilon: float = flag("AdamW", 1e-8)
     max_grad_norm: float = flag("the gradient's norm is cut to this; 0 leaves it", 1.0)
+    ema_decay: float | None = flag(
+        "keep a moving average of the weights, which is what is saved in the end; 0.999 forgets in about 1,000 steps",
+        None,
+    )
+    average_with_start: float = flag(
+        "share of the starting weights in those saved in the end: keeps what the model knew of other fields", 0.0
+    )
     fp16: bool = flag("float16 with loss scaling on a GPU; on a CPU bfloat16 stands in", False)
     bf16: bool = flag("bfloat16 autocast", False)
     seed: int = flag("seed of batches, groups and dropout", 42)

@@ -61,10 +61,21 @@ def run(config: TrainConfig) -> str:
     trainer.fit()
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
+        _average(trainer, config)
         encoder.save(output)
         finish(output, description, {"rows": rows, "steps": trainer.total_steps})
     accelerator.end_training()
     return f"{output}: trained for {trainer.total_steps} steps on {rows:,} rows"
+
+
+def _average(trainer, config: TrainConfig) -> None:
+    """Put the averages that the settings ask for in the place of the last step's weights."""
+    from bioemb.averaging import average_with
+
+    if trainer.average:
+        trainer.average.put_into(trainer.encoder)
+    if config.average_with_start:
+        average_with(trainer.encoder, load_encoder(config.model_name_or_path, config), config.average_with_start)
 
 
 def load_encoder(folder: str | Path, config: TrainConfig) -> "Encoder":
