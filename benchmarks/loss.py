@@ -1,30 +1,48 @@
 """Time and memory of one contrastive loss and its backward, ours beside the plain one and sentence-transformers'.
 
     python benchmarks/loss.py --sizes 4096x8192 16384x16384 --width 384
-    python benchmarks/loss.py --cases ours dense --sizes 65536x65536 --json loss.json
+    python benchmarks/loss.py --cases ours dense --sizes 65536x65536
 
 A size is queries x passages. Every case runs in a process of its own, so that one's memory is not another's. Memory is
 the peak beyond what stood before the first call: imports, inputs and nothing else. Cases whose package is not
-installed are left out with a word.
+installed are left out with a word, and those that hold all scores where these would be gigabytes.
 """
 
 import argparse
-import json
+import math
 import statistics
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from measuring import (
+    Aim,
+    Runs,
+    Summary,
+    Table,
+    chosen,
+    make_parser,
+    own_commands,
+    parse,
+    peak_mb,
+    print_case,
+    ratio,
+    reset_peak,
+    run_by_turns,
+    summarise,
+    write_report,
+)
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from bioemb.losses import InfoNCE, Targets  # noqa: E402
+from bioemb.losses import InfoNCE, Targets
 
 TEMPERATURE = 0.02
+LARGEST_MATRIX = 2**29  # scores that are held at once by the cases that hold them all, some eight times over
+SIZES = ("4096x8192", "16384x16384", "65536x65536")
+HOLD_ALL = ("dense", "peer")
 Step = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -95,20 +113,12 @@ CASES: dict[str, Callable[[], Step]] = {
 
 
 def measure(case: str, size: str, options: argparse.Namespace) -> dict:
-    """Median seconds, CPU seconds and peak megabytes of loss and backward, in this process."""
-    queries, passages = (int(number) for number in size.split("x"))
+    """Median wall and CPU seconds and peak MB of loss and backward, in this process."""
     torch.set_num_threads(options.threads)
     torch.set_float32_matmul_precision(options.matmul_precision)
-    step = CASES[case]()
-    make = torch.Generator().manual_seed(0)
-    vectors = [
-        F.normalize(torch.randn(count, options.width, generator=make), dim=1)
-        .to(options.device, getattr(torch, options.dtype))
-        .requires_grad_()
-        for count in (queries, passages)
-    ]
-    before, seconds, cpu_seconds = reset_peak(options.device), [], []
-    for _ in range(options.repeat + 1):
+    step, vectors = CASES[case](), make_vectors(size, options)
+    before, seconds, cpu_seconds = start_peak(options.device), [], []
+    for _ in range(options.calls + 1):
         for tensor in vectors:
             tensor.grad = None
         started, cpu_started = time.perf_counter(), time.process_time()
@@ -121,80 +131,101 @@ def measure(case: str, size: str, options: argparse.Namespace) -> dict:
         cpu_seconds.append(time.process_time() - cpu_started)
         value = loss.item()
         del loss
-    return {
-        "case": case,
-        "size": size,
-        "seconds": statistics.median(seconds[1:]),
-        "cpu_seconds": statistics.median(cpu_seconds[1:]),
-        "peak_mb": (peak(options.device) - before) / 2**20,
-        "loss": value,
-    }
+    queries, passages = sides(size)
+    wall, cpu = statistics.median(seconds[1:]), statistics.median(cpu_seconds[1:])
+    rate = 6 * queries * passages * options.width / wall / 1e9  # of the three products
+    return {"cpu": cpu, "wall": wall, "peak_mb": peak(options.device) - before, "gflop_s": rate, "loss": value}
 
 
-def reset_peak(device: str) -> int:
-    """Forget earlier peaks; bytes in use now."""
+def make_vectors(size: str, options: argparse.Namespace) -> list[Tensor]:
+    """Random queries and passages of length 1."""
+    make = torch.Generator().manual_seed(0)
+    return [
+        F.normalize(torch.randn(count, options.width, generator=make), dim=1)
+        .to(options.device, getattr(torch, options.dtype))
+        .requires_grad_()
+        for count in sides(size)
+    ]
+
+
+def sides(size: str) -> tuple[int, int]:
+    queries, passages = (int(number) for number in size.split("x"))
+    return queries, passages
+
+
+def start_peak(device: str) -> float:
+    """Forget earlier peaks; MB in use now."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-        return torch.cuda.memory_allocated()
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak becomes the present
-    return peak(device)
+        return torch.cuda.memory_allocated() / 2**20
+    reset_peak()
+    return peak_mb()
 
 
-def peak(device: str) -> int:
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
-    status = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+def peak(device: str) -> float:
+    return torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else peak_mb()
 
 
-def in_fresh_process(case: str, size: str, arguments: list[str]) -> dict | None:
-    """The measurement of one case, or None with a word on stderr when its package is missing."""
-    command = [sys.executable, __file__, *arguments, "--one", case, size]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit {done.returncode}"
-        print(f"{case} {size}: left out ({reason})", file=sys.stderr)
-        return None
-    return json.loads(done.stdout.strip().splitlines()[-1])
+def make_table(summary: Summary, options: argparse.Namespace) -> Table:
+    rows = [
+        [name, of["cpu"], of["wall"], of["peak_mb"], of["gflop_s"].median, f"{of['loss'].median:.6f}"]
+        for name, of in summary.items()
+    ]
+    caption = f"width {options.width}, {options.dtype} on {options.device}, {options.threads} threads"
+    columns = [
+        "case, queries x passages",
+        "CPU s (least, most)",
+        "wall s",
+        "peak MB beyond the inputs",
+        "GFLOP/s",
+        "loss",
+    ]
+    return Table(caption, columns, rows)
 
 
-def parser() -> argparse.ArgumentParser:
-    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    flags.add_argument("--sizes", nargs="+", default=["4096x8192"], help="queries x passages, the second a multiple")
-    flags.add_argument("--cases", nargs="+", default=["ours", "dense", "peer"], choices=CASES)
-    flags.add_argument("--width", type=int, default=384, help="numbers per vector")
-    flags.add_argument("--repeat", type=int, default=3, help="timed calls after one that is not; the median counts")
-    flags.add_argument("--threads", type=int, default=1)
-    flags.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    flags.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
-    flags.add_argument("--matmul_precision", default="highest", choices=["highest", "high", "medium"])
-    flags.add_argument("--json", type=Path, help="write the rows there too")
-    flags.add_argument("--one", nargs=2, metavar=("CASE", "SIZE"), help=argparse.SUPPRESS)
-    return flags
+def make_aims(runs: Runs) -> list[Aim]:
+    summary, size = summarise(runs), "16384x16384"
+    memory = ratio(summary, f"ours {size}", f"peer {size}", "peak_mb")
+    large = summary.get("ours 65536x65536")
+    return [
+        Aim(f"loss {size}: of MultipleNegativesRankingLoss's peak memory", memory, at_most=0.1),
+        Aim(f"loss {size}: of its CPU time", ratio(summary, f"ours {size}", f"peer {size}"), at_most=1),
+        Aim(
+            f"loss {size}: of its cached form's CPU time",
+            ratio(summary, f"ours {size}", f"cached_peer {size}"),
+            at_most=1,
+        ),
+        Aim("loss 65536x65536: MB beyond the inputs", large["peak_mb"].median if large else None, at_most=1000),
+    ]
 
 
 def main() -> None:
-    options = parser().parse_args()
+    flags = make_parser(__doc__, repeats=1)
+    flags.add_argument("--sizes", nargs="+", default=list(SIZES), help="queries x passages, the second a multiple")
+    flags.add_argument("--width", type=int, default=384, help="numbers per vector")
+    flags.add_argument("--calls", type=int, default=3, help="timed calls after one that is not; the median counts")
+    flags.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    flags.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
+    flags.add_argument("--matmul_precision", default="highest", choices=["highest", "high", "medium"])
+    flags.set_defaults(cases=["ours", "dense", "peer", "cached_peer"])
+    options = parse(flags, sizes=["1024x2048"])
+    names = {
+        f"{case} {size}": (case, size)
+        for size in options.sizes
+        for case in chosen(list(CASES), options)
+        if case not in HOLD_ALL or math.prod(sides(size)) <= LARGEST_MATRIX
+    }
+    cases = {
+        name: lambda options, case=case, size=size: measure(case, size, options) for name, (case, size) in names.items()
+    }
     if options.one:
-        print(json.dumps(measure(*options.one, options)))
+        print_case(cases, options)
         return
-    rows = []
-    print(f"{'case':<12} {'size':>14} {'seconds':>9} {'CPU s':>9} {'peak MB':>9} {'GFLOP/s':>9}  loss")
-    for size in options.sizes:
-        for case in options.cases:
-            row = in_fresh_process(case, size, sys.argv[1:])
-            if row is None:
-                continue
-            rows.append(row)
-            queries, passages = (int(number) for number in size.split("x"))
-            rate = 6 * queries * passages * options.width / row["seconds"] / 1e9  # of the three products
-            print(
-                f"{case:<12} {size:>14} {row['seconds']:>9.3f} {row['cpu_seconds']:>9.3f} {row['peak_mb']:>9.0f} "
-                f"{rate:>9.0f}  {row['loss']:.6f}"
-            )
-    if options.json:
-        settings = {name: value for name, value in vars(options).items() if name not in ("json", "one")}
-        options.json.write_text(json.dumps({"settings": settings, "torch": torch.__version__, "rows": rows}, indent=2))
+    with tempfile.TemporaryDirectory() as folder:
+        runs, left_out = run_by_turns(own_commands(list(cases), Path(folder)), options.repeats, options.threads)
+    write_report(
+        "loss", options, [make_table(summarise(runs), options)], make_aims(runs), {"runs": runs, "left out": left_out}
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,334 @@
+"""What the benchmark programs share: commands run alone and by turns, medians with their spread, the machine, a report.
+
+A program names its cases, and starts itself once more for each (`--one CASE`), so that one's memory, threads and
+settings are not another's. What a process costs is read by its parent when it ends; a case that wants less counted
+(no imports, no loading) measures itself with `measured` and says so in its last line, as JSON. Linux only.
+"""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+RESULTS = Path(__file__).resolve().parent / "results"
+PACKAGES = ("torch", "transformers", "faiss-cpu", "FlagEmbedding", "sentence-transformers", "lxml", "pubmed_parser")
+
+sys.path.insert(0, str(REPOSITORY))
+
+
+class CaseError(Exception):
+    """A case that ended with an error; the text is the last line that it wrote."""
+
+
+class Spread(NamedTuple):
+    """The median of some runs, and the least and the most of them."""
+
+    median: float
+    least: float
+    most: float
+
+    def __str__(self) -> str:
+        middle = number(self.median)
+        return middle if self.least == self.most else f"{middle} ({number(self.least)}, {number(self.most)})"
+
+
+Runs = dict[str, list[dict]]  # case -> what each of its runs gave
+Summary = dict[str, dict[str, Spread]]  # case -> field -> spread
+
+
+# Flags
+
+
+def make_parser(description: str, repeats: int = 3) -> argparse.ArgumentParser:
+    """The flags that every program has."""
+    flags = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("--quick", action="store_true", help="small sizes: minutes, and figures that say little")
+    flags.add_argument("--repeats", type=int, default=repeats, help="runs of each case; medians count")
+    flags.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    flags.add_argument("--cases", nargs="+", help="only these")
+    flags.add_argument("--json", type=Path, help="where the report goes (default: benchmarks/results)")
+    flags.add_argument("--one", help=argparse.SUPPRESS)  # run this case here
+    flags.add_argument("--folder", type=Path, help=argparse.SUPPRESS)  # with what the program prepared
+    return flags
+
+
+def parse(flags: argparse.ArgumentParser, **quick: object) -> argparse.Namespace:
+    """The command line; `--quick` puts these values in place of the defaults, not of what was typed."""
+    if "--quick" in sys.argv[1:]:
+        flags.set_defaults(**quick)
+    return flags.parse_args()
+
+
+# One process
+
+
+def run_alone(command: Sequence[str], threads: int) -> dict:
+    """Run a command: CPU seconds (children included), wall seconds, peak MB, and what its last line says in JSON.
+
+    The peak is that of the largest of its processes. Raises CaseError.
+    """
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+        **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), str(threads)),
+        "OMP_WAIT_POLICY": "PASSIVE",  # a thread that waits for the others must not count as work
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    began = time.perf_counter()
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=said, env=environment)
+        try:
+            _, status, use = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            raise
+        wall = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        lines, errors = _lines(out), _lines(said)
+    if process.returncode:
+        raise CaseError(errors[-1] if errors else f"exit {process.returncode}")
+    result = {"cpu": use.ru_utime + use.ru_stime, "wall": wall, "peak_mb": use.ru_maxrss / 1024}
+    if lines and lines[-1].startswith("{"):
+        result |= json.loads(lines[-1])
+    return result
+
+
+def run_by_turns(commands: Mapping[str, Sequence[str]], repeats: int, threads: int) -> tuple[Runs, dict[str, str]]:
+    """Every case once, then every case again, ..., so that a busy moment falls on all. What failed comes back too."""
+    runs: Runs = {name: [] for name in commands}
+    failed: dict[str, str] = {}
+    for turn in range(repeats):
+        for name, command in commands.items():
+            if name in failed:
+                continue
+            try:
+                runs[name].append(run_alone(command, threads))
+            except CaseError as error:
+                failed[name] = str(error)
+                print(f"{name}: left out ({error})", file=sys.stderr, flush=True)
+                continue
+            last = runs[name][-1]
+            values = ", ".join(f"{key} {number(value)}" for key, value in last.items() if _is_number(value))
+            print(f"{turn + 1}/{repeats} {name}: {values}", file=sys.stderr, flush=True)
+    return {name: of for name, of in runs.items() if of and name not in failed}, failed
+
+
+def own_commands(cases: Sequence[str], folder: Path) -> dict[str, list[str]]:
+    """This program's own cases as commands: the same command line, with the case and the prepared folder."""
+    return {
+        case: [sys.executable, sys.argv[0], *sys.argv[1:], "--folder", str(folder), "--one", case] for case in cases
+    }
+
+
+def chosen(cases: Sequence[str], options: argparse.Namespace) -> list[str]:
+    """The cases that were asked for, in the program's order."""
+    unknown = set(options.cases or ()) - set(cases)
+    if unknown:
+        raise SystemExit(f"no case {', '.join(sorted(unknown))}; there are {', '.join(cases)}")
+    return [case for case in cases if not options.cases or case in options.cases]
+
+
+# Within a process
+
+
+@contextmanager
+def measured() -> Iterator[dict]:
+    """The dict gets CPU seconds (children included), wall seconds and the peak MB of what is done within."""
+    use: dict = {}
+    reset_peak()
+    wall, cpu = time.perf_counter(), cpu_seconds()
+    yield use
+    use.update(cpu=cpu_seconds() - cpu, wall=time.perf_counter() - wall, peak_mb=peak_mb())
+
+
+def cpu_seconds() -> float:
+    """Of this process and of its children that ended."""
+    uses = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(use.ru_utime + use.ru_stime for use in uses)
+
+
+def peak_mb() -> float:
+    """Of this process or the largest child; getrusage's own would count that of the process that started it."""
+    own = int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1])
+    return max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
+
+
+def reset_peak() -> None:
+    """The peak becomes what is resident now."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+# Many runs
+
+
+def number(value: float) -> str:
+    """With about three digits that count."""
+    size = abs(value)
+    return f"{value:,.0f}" if size >= 100 or value == int(value) else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
+
+
+def spread(values: Sequence[float]) -> Spread:
+    return Spread(statistics.median(values), min(values), max(values))
+
+
+def summarise(runs: Runs) -> Summary:
+    """The spread of each number of each case."""
+    return {
+        case: {
+            name: spread([run[name] for run in of if _is_number(run.get(name))])
+            for name, value in of[0].items()
+            if _is_number(value)
+        }
+        for case, of in runs.items()
+    }
+
+
+def ratio(summary: Summary, over: str, under: str, field: str = "cpu") -> float | None:
+    """How many times the median of one case is that of another; None where either is missing."""
+    if over not in summary or under not in summary:
+        return None
+    return summary[over][field].median / summary[under][field].median
+
+
+def in_turn(runs: Runs, over: str, under: str, field: str = "cpu") -> Spread | None:
+    """The same ratio within each turn: less moved by a machine whose pace changes."""
+    if over not in runs or under not in runs:
+        return None
+    return spread([one[field] / other[field] for one, other in zip(runs[over], runs[under], strict=False)])
+
+
+# The report
+
+
+class Table(NamedTuple):
+    """Cells as they are printed; the first column stands left, the others right."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+class Aim(NamedTuple):
+    """What was to be reached and what was; reached None: not measured."""
+
+    what: str
+    reached: float | None
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def met(self) -> bool | None:
+        if self.reached is None:
+            return None
+        return self.reached >= self.at_least if self.at_least is not None else self.reached <= self.at_most
+
+
+def markdown(table: Table | dict) -> str:
+    """The table as Markdown, its caption above it."""
+    caption, columns, rows = table.values() if isinstance(table, dict) else table
+    lines = ["| " + " | ".join(columns) + " |", "|---" + "|--:" * (len(columns) - 1) + "|"]
+    lines += ["| " + " | ".join("–" if cell is None else cell_text(cell) for cell in row) + " |" for row in rows]
+    return (f"{caption}\n\n" if caption else "") + "\n".join(lines)
+
+
+def cell_text(cell: object) -> str:
+    return number(cell) if isinstance(cell, int | float) and not isinstance(cell, Spread | bool) else str(cell)
+
+
+def write_report(
+    name: str,
+    options: argparse.Namespace,
+    tables: Sequence[Table],
+    aims: Sequence[Aim],
+    measurements: Mapping[str, object],
+) -> None:
+    """Print the tables and aims, and write all of it with the machine as JSON; `--quick` runs have their own folder."""
+    path = options.json or RESULTS / ("quick" if options.quick else "") / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    settings = {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in vars(options).items()
+        if key not in ("json", "one", "folder")
+    }
+    found = {
+        "name": name,
+        "date": date.today().isoformat(),
+        "settings": settings,
+        "machine": machine(options.threads),
+        "tables": [
+            table._asdict() | {"rows": [[_plain(cell) for cell in row] for row in table.rows]} for table in tables
+        ],
+        "aims": [aim._asdict() | {"met": aim.met} for aim in aims],
+        "measurements": measurements,
+    }
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print("\n\n".join(markdown(table) for table in tables))
+    for aim in aims:
+        print(f"{aim_line(aim._asdict() | {'met': aim.met})}")
+    print(f"\n{path}", file=sys.stderr)
+
+
+def aim_line(aim: dict) -> str:
+    """An aim and what became of it, in a line."""
+    bound = f"at least {aim['at_least']}" if aim["at_least"] is not None else f"at most {aim['at_most']}"
+    if aim["met"] is None:
+        return f"{aim['what']}: {bound}; not measured"
+    value = f"{aim['reached']:.5f}" if 0.99 < aim["reached"] < 1 else number(aim["reached"])
+    return f"{aim['what']}: {bound}; reached {value}, {'met' if aim['met'] else 'missed'}"
+
+
+def machine(threads: int) -> dict:
+    """What a figure depends on, and how busy the machine was when the report was written."""
+    words = Path("/proc/cpuinfo").read_text()
+    model = re.search(r"model name\s*:\s*(.*)", words)
+    flags = set((re.search(r"flags\s*:\s*(.*)", words) or [""])[0].split())
+    return {
+        "processor": model[1] if model else platform.machine(),
+        "low precision": [flag for flag in ("avx512_bf16", "amx_bf16", "amx_int8", "avx512_vnni") if flag in flags],
+        "cores": len(os.sched_getaffinity(0)),
+        "threads": threads,
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "load": round(os.getloadavg()[2], 1),
+        "python": platform.python_version(),
+        **{package: _version(package) for package in PACKAGES},
+    }
+
+
+def print_case(cases: Mapping[str, Callable[[argparse.Namespace], dict]], options: argparse.Namespace) -> None:
+    """Run the one case that `--one` names, here, and print what it gave."""
+    result = cases[options.one](options)
+    print(json.dumps(result))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _lines(file) -> list[str]:
+    file.seek(0)
+    return file.read().decode(errors="replace").strip().splitlines()
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _plain(cell: object) -> object:
+    return str(cell) if isinstance(cell, Spread) else cell
