@@ -1,6 +1,5 @@
-"""Consistency of pairs: rules and statistics against values by hand and plain loops."""
+"""Consistency of pairs: rules against values by hand and plain loops."""
 
-import json
 import math
 from itertools import product
 
@@ -10,12 +9,11 @@ import pytest
 from bioemb.errors import ConfigError, ModelError
 from bioemb.mining import is_consistent
 from bioemb.mining.consistency import (
-    area_under_curve,
+    BestShare,
+    ConsistencyRule,
     cosine_keeping,
     pair_cosines,
-    score_statistics,
     shuffled_partners,
-    true_ranks,
 )
 
 # Unit vectors whose products are exact in binary: ties are ties.
@@ -54,6 +52,27 @@ def test_the_cosine_that_keeps_a_share_keeps_just_that():
         cosine_keeping(scores, 75)
 
 
+def test_the_best_share_of_a_stream_is_exact_and_the_first_of_equal_scores_belong_to_it():
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        scores = np.round(rng.uniform(-1, 1, rng.integers(1, 60)), 1).astype(np.float32)  # many are equal
+        share = float(rng.choice([0, 0.07, 0.3, 0.5, 0.9, 1]))
+        best = BestShare(rng.permutation(scores), share)
+        count = math.ceil(round(share * len(scores), 9))
+        naive = set(sorted(range(len(scores)), key=lambda row: (-scores[row], row))[:count])
+        parts = np.split(scores, np.sort(rng.integers(0, len(scores), 3)))
+        admitted = np.concatenate([best.admit(part) for part in parts])
+        assert set(np.flatnonzero(admitted).tolist()) == naive, f"seed {seed}"
+
+
+def test_a_pair_is_dropped_for_the_first_reason_that_applies():
+    scores, ranks = np.float32([0.9, np.nan, 0.2, 0.6, 0.6, 0.9]), np.array([1, -1, 9, 1, 9, 3])
+    rule = ConsistencyRule(0.5, BestShare(scores[~np.isnan(scores)], 0.5), 2)
+    reasons = [None, "an empty side", "cosine below 0.5", None, "not of the best 0.5", "rank above 2"]
+    assert rule.reasons_to_drop(scores, ranks).tolist() == reasons  # 3 of 5: both of 0.9, and the first of 0.6
+    assert ConsistencyRule().reasons_to_drop(scores).tolist() == [None, "an empty side", None, None, None, None]
+
+
 def test_pair_cosines_equal_a_plain_loop_and_ignore_the_other_pairs():
     queries, passages = unit_vectors(1300, 20, seed=1), unit_vectors(1300, 20, seed=2)
     scores = pair_cosines(queries, passages)
@@ -70,24 +89,6 @@ def test_pairs_that_do_not_match_are_refused():
         pair_cosines(LATTICE[:5], LATTICE[:4])
     with pytest.raises(ModelError, match="vector 1 .* has length 2"):
         pair_cosines(LATTICE[:2], LATTICE[:2] * np.float32([[1], [2]]))
-
-
-def test_the_true_rank_counts_the_pool_passages_that_score_higher():
-    for seed in range(200):
-        rng = np.random.default_rng(seed)
-        queries, passages, pool = (LATTICE[rng.integers(0, len(LATTICE), size)] for size in (5, 5, rng.integers(0, 30)))
-        naive = [
-            1 + sum(float(q @ other) > float(q @ p) for other in pool) for q, p in zip(queries, passages, strict=True)
-        ]
-        assert true_ranks(queries, passages, pool).tolist() == naive, f"seed {seed}"
-
-
-def test_copies_of_the_true_passage_in_the_pool_do_not_lower_its_rank():
-    queries, passages = unit_vectors(1500, 40, seed=3), unit_vectors(1500, 40, seed=4)
-    pool = np.concatenate([passages, unit_vectors(4000, 40, seed=5), passages[::-1]])
-    whole = queries.astype(np.float64) @ pool.T.astype(np.float64)
-    own = np.einsum("qd,qd->q", queries.astype(np.float64), passages.astype(np.float64))
-    assert true_ranks(queries, passages, pool).tolist() == (1 + (whole > own[:, None] + 1e-6).sum(axis=1)).tolist()
 
 
 def test_shuffled_partners_are_a_permutation_without_pairs_of_one_article():
@@ -109,38 +110,3 @@ def test_shuffled_partners_depend_on_keys_and_seed_and_not_on_order():
         return dict(zip(keys.tolist(), keys[shuffled_partners(keys, seed)].tolist(), strict=True))
 
     assert partner_of_key(keys, 3) == partner_of_key(keys[::-1].copy(), 3) != partner_of_key(keys, 4)
-
-
-def test_the_area_under_the_curve_is_the_share_of_won_comparisons():
-    for seed in range(200):
-        rng = np.random.default_rng(seed)
-        pairs, others = (np.round(rng.normal(mean, 0.3, rng.integers(1, 30)), 1) for mean in (0.4, 0.1))
-        won = [(pair > other) + 0.5 * (pair == other) for pair, other in product(pairs.tolist(), others.tolist())]
-        assert area_under_curve(pairs, others) == pytest.approx(sum(won) / len(won)), f"seed {seed}"
-    with pytest.raises(ConfigError, match="at least one of each"):
-        area_under_curve(pairs, others[:0])
-
-
-def test_statistics_are_those_computed_by_hand():
-    scores = np.float32([-0.99, 0.52, 0.75, 0.76, 0.97, 1.0000001])
-    statistics = score_statistics(scores, np.float32([0.1, 0.6]))
-    assert statistics["count"] == 6
-    assert statistics["mean"] == pytest.approx((-0.99 + 0.52 + 0.75 + 0.76 + 0.97 + 1) / 6, abs=1e-6)
-    assert statistics["percentiles"]["50"] == pytest.approx(0.755, abs=1e-6)
-    kept = dict.fromkeys(("0.55", "0.60", "0.65", "0.70", "0.75"), 4) | dict.fromkeys(
-        ("0.80", "0.85", "0.90", "0.95"), 2
-    )
-    assert statistics["kept_share"] == {threshold: count / 6 for threshold, count in {"0.50": 5, **kept}.items()}
-    histogram = statistics["histogram"]
-    filled = {left: n for left, n in zip(histogram["edges"], histogram["counts"], strict=False) if n}
-    assert filled == {-1.0: 1, 0.5: 1, 0.75: 2, 0.95: 2}
-    assert (len(histogram["edges"]), len(histogram["counts"])) == (41, 40)
-    assert statistics["shuffled"]["kept_share"]["0.55"] == 0.5
-    assert statistics["auc"] == pytest.approx(9 / 12)
-    assert json.loads(json.dumps(statistics)) == statistics
-
-
-def test_statistics_of_nothing_are_a_count_and_of_nan_are_refused():
-    assert score_statistics(np.empty(0)) == {"count": 0}
-    with pytest.raises(ConfigError, match="score 1 .* is not finite"):
-        score_statistics(np.array([0.1, np.nan]))

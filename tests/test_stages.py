@@ -1,131 +1,18 @@
-"""Filter, mine and recipes on files: against plain computations with the same encoder, and run again."""
+"""Mine and recipes on files: against plain computations with the same encoder, and run again."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pair_files import make_pairs, read_rows, write_rows
 
-from bioemb.config import FilterConfig, MineConfig, RunConfig
+from bioemb.config import MineConfig, RunConfig
 from bioemb.encoder import Encoder
 from bioemb.errors import BioembError, ConfigError, DataError
-from bioemb.manifest import read_manifest
 from bioemb.records import same_text_key
-from bioemb.stages import filter as filter_stage
 from bioemb.stages import mine
 from bioemb.stages import run as run_stage
-
-WORDS = "heart liver kidney brain lung blood bone skin nerve muscle cell gene protein drug dose trial".split()
-
-
-def write_rows(path: Path, rows: list[dict]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def read_rows(path: str | Path) -> list[dict]:
-    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
-
-
-def make_pairs(count: int, seed: int = 0) -> list[dict]:
-    rng = np.random.default_rng(seed)
-    rows = []
-    for number in range(count):
-        title = " ".join(rng.choice(WORDS, rng.integers(3, 7)))
-        rows.append({"title": title, "abstract": " ".join(rng.choice(WORDS, rng.integers(5, 40))), "number": number})
-    return rows
-
-
-def cosines(folder: Path, rows: list[dict], one: str, other: str) -> np.ndarray:
-    encoder = Encoder.from_pretrained(folder)
-    sides = [
-        encoder.encode([row[key] for row in rows], kind=kind) for key, kind in ((one, "query"), (other, "passage"))
-    ]
-    return np.einsum("nd,nd->n", *sides)
-
-
-@pytest.fixture
-def filtering(tmp_path, tiny_encoder_folder, monkeypatch) -> FilterConfig:
-    monkeypatch.setattr(filter_stage, "BLOCK_ROWS", 7)  # several blocks
-    write_rows(tmp_path / "pairs" / "pairs.jsonl", make_pairs(30))
-    return FilterConfig(
-        model_path=str(tiny_encoder_folder),
-        folder_path=str(tmp_path / "pairs"),
-        out_file_path=str(tmp_path / "kept.jsonl"),
-        key_x="abstract",
-        key_y="title",
-        sim_threshold=0.5,
-    )
-
-
-def test_the_filter_keeps_exactly_the_pairs_above_the_threshold(filtering):
-    rows = read_rows(Path(filtering.folder_path) / "pairs.jsonl")
-    expected = cosines(filtering.model_path, rows, "title", "abstract")
-    threshold = float(np.median(expected))
-    filter_stage.run(replace(filtering, sim_threshold=threshold))
-    kept = read_rows(filtering.out_file_path)
-    assert [row["number"] for row in kept] == np.flatnonzero(expected >= threshold).tolist()
-    for row in kept:
-        assert row["query"] == rows[row["number"]]["title"] and row["document"] == rows[row["number"]]["abstract"]
-        assert row["cos_sim"] == pytest.approx(expected[row["number"]], abs=1e-5)
-        assert set(row) == {"query", "document", "cos_sim", "number"}
-
-
-def test_another_threshold_costs_no_encoding(filtering, monkeypatch):
-    filter_stage.run(filtering)
-    with pytest.raises(ConfigError, match="sim_threshold was 0.5, is -1.0"):
-        filter_stage.run(replace(filtering, sim_threshold=-1.0))
-    monkeypatch.setattr(filter_stage, "encode_texts", None)  # cannot be called
-    filter_stage.run(replace(filtering, sim_threshold=-1.0, overwrite=True))
-    assert len(read_rows(filtering.out_file_path)) == 30
-
-
-def test_an_interrupted_filter_goes_on_to_the_same_bytes(filtering, monkeypatch):
-    filter_stage.run(filtering)
-    other = replace(filtering, out_file_path=filtering.out_file_path + "2.jsonl")
-    encode, calls = filter_stage.encode_texts, []
-
-    def fail_in_the_third_block(*arguments, **named):
-        calls.append(1)
-        if len(calls) == 5:
-            raise KeyboardInterrupt
-        return encode(*arguments, **named)
-
-    monkeypatch.setattr(filter_stage, "encode_texts", fail_in_the_third_block)
-    with pytest.raises(KeyboardInterrupt):
-        filter_stage.run(other)
-    assert not Path(other.out_file_path).exists() and not read_manifest(other.out_file_path)["complete"]
-    calls.clear()
-    monkeypatch.setattr(filter_stage, "encode_texts", lambda *a, **k: (calls.append(1), encode(*a, **k))[1])
-    filter_stage.run(other)
-    assert len(calls) == 2 * (5 - 2)  # two of five blocks were there
-    assert Path(other.out_file_path).read_bytes() == Path(filtering.out_file_path).read_bytes()
-
-
-def test_the_statistics_are_those_of_the_cosines_of_each_kind(filtering):
-    path = Path(filtering.folder_path) / "pairs.jsonl"
-    rows = [{**row, "kind": "odd" if row["number"] % 2 else "even"} for row in make_pairs(30)]
-    write_rows(path, rows)
-    filter_stage.run(filtering)
-    expected = cosines(filtering.model_path, rows, "title", "abstract")
-    statistics = json.loads(Path(filtering.out_file_path + ".stats.json").read_text(encoding="utf-8"))
-    for name, own in (("even", expected[::2]), ("odd", expected[1::2])):
-        assert statistics[name]["count"] == 15
-        assert statistics[name]["percentiles"]["50"] == pytest.approx(np.median(own), abs=1e-5)
-        assert statistics[name]["kept_share"]["0.75"] == np.mean(own >= 0.75)
-        assert statistics[name]["shuffled"]["count"] == 15
-
-
-def test_pairs_with_an_empty_side_are_counted_and_missing_keys_named(filtering):
-    path = Path(filtering.folder_path) / "pairs.jsonl"
-    write_rows(path, [*make_pairs(3), {"title": " ", "abstract": "heart"}, {"title": "heart", "abstract": ""}])
-    filter_stage.run(replace(filtering, sim_threshold=-1.0))
-    assert read_manifest(filtering.out_file_path)["counts"]["pairs"]["dropped"] == {"an empty side": 2}
-    write_rows(path, [*make_pairs(3), {"title": "x"}])
-    with pytest.raises(DataError, match=r"pairs.jsonl, line 4: no key 'abstract'.*--key_x"):
-        filter_stage.run(replace(filtering, overwrite=True))
 
 
 @pytest.fixture

@@ -1,23 +1,62 @@
-"""Judge pairs by the scores a domain model gives them: scores first, thresholds after, statistics to choose them by.
+"""Judge pairs by the scores a domain model gives them: scores first, thresholds after.
 
-Scoring gives one cosine per pair (and, asked for, the rank of the true passage in a pool of others) once; all else
-here is cheap, so that a threshold, a quantile or a rank rule is changed without encoding again. A threshold is good for
-one model only: shuffled pairs, scored by the same model, show how much of a cosine is worth nothing.
+Scoring gives one cosine per pair (and, asked for, the rank of its passage in a pool of others, `ranking.py`) once; all
+else here is cheap, so that a threshold, a share or a rank rule is changed without encoding again. A threshold is good
+for one model only: shuffled pairs, scored by the same model, show how much of a cosine is worth nothing
+(`score_statistics.py`).
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from bioemb.errors import ConfigError
 from bioemb.mining.draws import outputs, streams
-from bioemb.mining.search import SCORE_TOLERANCE, check_vectors, pad_rows
+from bioemb.mining.search import check_vectors
 
 BLOCK_ROWS = 1024  # pairs compared at once
-POOL_ROWS = 4096  # pool passages compared at once: 16 MB of scores
-BIN_WIDTH = 0.05
-PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 99)
-THRESHOLDS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+
+
+class BestShare:
+    """The best share of a stream of scores, exactly: those above a cosine, and the first `ties` that equal it."""
+
+    def __init__(self, scores: np.ndarray, share: float):
+        """scores: [q], all that will come, in any order; they are kept of them: `share * q`, rounded up."""
+        self.share, self.cosine = share, cosine_keeping(scores, share)
+        self.ties = _kept(scores, share) - np.count_nonzero(scores > self.cosine)
+
+    def admit(self, scores: np.ndarray) -> np.ndarray:
+        """Which of the next scores [q] belong to the share: bool [q]; a nan never does."""
+        is_tie = scores == self.cosine
+        admitted = is_tie & (np.cumsum(is_tie) <= self.ties)
+        self.ties -= np.count_nonzero(admitted)
+        return admitted | (scores > self.cosine)
+
+
+class ConsistencyRule(NamedTuple):
+    """What a pair must have to be kept, all of it; None leaves a rule out."""
+
+    min_cosine: float | None = None
+    best: BestShare | None = None
+    max_rank: int | None = None
+
+    def reasons_to_drop(self, scores: np.ndarray, ranks: np.ndarray | None = None) -> np.ndarray:
+        """Why each of the next pairs is dropped: object [q], the first reason that applies, None for those to keep.
+
+        scores, ranks: [q], as for `is_consistent`; nan is the score of a pair with an empty side.
+        """
+        refused = {"an empty side": np.isnan(scores)}
+        if self.min_cosine is not None:
+            refused[f"cosine below {self.min_cosine:g}"] = ~is_consistent(scores, min_cosine=self.min_cosine)
+        if self.best is not None:
+            refused[f"not of the best {self.best.share:g}"] = ~self.best.admit(scores)
+        if self.max_rank is not None:
+            refused[f"rank above {self.max_rank}"] = ~is_consistent(scores, ranks, max_rank=self.max_rank)
+        reasons = np.full(len(scores), None, dtype=object)
+        for reason, is_refused in reversed(refused.items()):
+            reasons[is_refused] = reason
+        return reasons
 
 
 def is_consistent(
@@ -46,8 +85,8 @@ def cosine_keeping(positive_scores: np.ndarray, share: float) -> float:
     """The highest `min_cosine` that keeps at least this share, from 0 to 1, of the pairs; infinite for none of them."""
     if not 0 <= share <= 1:
         raise ConfigError(f"the share to keep is {share}; it is from 0 (none) to 1 (all)")
-    kept = math.ceil(round(share * len(positive_scores), 6))  # rounded: 0.07 * 100 is a little more than 7
-    return float(np.sort(positive_scores)[-kept]) if kept else math.inf
+    kept = _kept(positive_scores, share)
+    return float(np.partition(positive_scores, -kept)[-kept]) if kept else math.inf
 
 
 def pair_cosines(queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
@@ -63,25 +102,6 @@ def pair_cosines(queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
     return scores
 
 
-def true_ranks(queries: np.ndarray, passages: np.ndarray, pool: np.ndarray) -> np.ndarray:
-    """The rank of each query's own passage among those of a pool [m, d]: int64 [q], 1 where none scores higher.
-
-    queries, passages: [q, d], pairs; vectors of length 1. The passage itself, or a copy, may stand in the pool:
-    scores that differ by rounding only are no better. Memory: one block of 1024 x 4096 scores.
-    """
-    check_vectors(pool, queries.shape[1])
-    own = pair_cosines(queries, passages)
-    ranks = np.ones(len(queries), dtype=np.int64)
-    for begin in range(0, len(queries), BLOCK_ROWS):
-        rows = slice(begin, begin + BLOCK_ROWS)
-        block, bound = pad_rows(queries[rows]), own[rows, None] + SCORE_TOLERANCE
-        for first in range(0, len(pool), POOL_ROWS):
-            others = pool[first : first + POOL_ROWS]
-            scores = (block @ pad_rows(others).T)[: len(bound), : len(others)]
-            ranks[rows] += np.count_nonzero(scores > bound, axis=1)
-    return ranks
-
-
 def shuffled_partners(keys: np.ndarray, seed: int = 0) -> np.ndarray:
     """Another pair for each pair, int64 [q], a permutation: what shuffled pairs, the baseline, are made of.
 
@@ -94,43 +114,8 @@ def shuffled_partners(keys: np.ndarray, seed: int = 0) -> np.ndarray:
     return partners
 
 
-def area_under_curve(positive_scores: np.ndarray, other_scores: np.ndarray) -> float:
-    """The probability that a pair scores above a shuffled one, ties counting half: 0.5 tells nothing, 1 separates."""
-    if not len(positive_scores) or not len(other_scores):
-        raise ConfigError("comparing two sets of scores needs at least one of each")
-    others = np.sort(other_scores)
-    below, not_above = (np.searchsorted(others, positive_scores, side=side) for side in ("left", "right"))
-    return float((below.mean() + not_above.mean()) / 2 / len(others))
-
-
-def score_statistics(positive_scores: np.ndarray, shuffled_scores: np.ndarray | None = None) -> dict:
-    """What to choose a threshold by, ready for JSON: `_distribution` of the pairs and of shuffled pairs, and the AUC.
-
-    positive_scores: [q] cosines; shuffled_scores: any number of cosines of shuffled pairs, by the same model.
-    """
-    statistics = _distribution(positive_scores)
-    if shuffled_scores is not None:
-        statistics["shuffled"] = _distribution(shuffled_scores)
-        statistics["auc"] = area_under_curve(positive_scores, shuffled_scores)
-    return statistics
-
-
-def _distribution(scores: np.ndarray) -> dict:
-    """Count, mean, percentiles, histogram over [-1, 1] and the share kept by each threshold, of finite scores."""
-    if not len(scores):
-        return {"count": 0}
-    if not np.isfinite(scores).all():
-        raise ConfigError(f"score {int(np.argmin(np.isfinite(scores)))} (counted from 0) is not finite")
-    scores = np.clip(scores, -1, 1)  # rounding may pass 1 by a little
-    counts, edges = np.histogram(scores, round(2 / BIN_WIDTH), (-1, 1))
-    kept = [np.count_nonzero(is_consistent(scores, min_cosine=threshold)) for threshold in THRESHOLDS]
-    return {
-        "count": len(scores),
-        "mean": float(scores.mean(dtype=np.float64)),
-        "percentiles": dict(zip(map(str, PERCENTILES), np.percentile(scores, PERCENTILES).tolist(), strict=True)),
-        "histogram": {"edges": edges.astype(np.float64).round(2).tolist(), "counts": counts.tolist()},
-        "kept_share": {f"{t:.2f}": count / len(scores) for t, count in zip(THRESHOLDS, kept, strict=True)},
-    }
+def _kept(scores: np.ndarray, share: float) -> int:
+    return math.ceil(round(share * len(scores), 6))  # rounded: 0.07 * 100 is a little more than 7
 
 
 def _check_pairs(queries: np.ndarray, passages: np.ndarray) -> None:

@@ -1,38 +1,26 @@
 """`bioemb filter`: pairs in, the pairs out whose two sides a domain model finds alike.
 
-The cosines of all pairs, and of shuffled pairs for comparison, are computed once and kept in blocks; the threshold only
-decides what is written, so that another threshold costs no encoding. `OUTPUT.stats.json` has the distributions to
-choose it by.
+The scores of all pairs are computed once and kept in blocks (`filter_scores.py`); the rules only decide what is
+written, so that other rules cost no encoding. `OUTPUT.stats.json` has the distributions to choose them by.
 """
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from bioemb.blocks import BlockFolder
 from bioemb.config import FilterConfig
 from bioemb.encoder import Encoder
-from bioemb.encoding import encode_texts
-from bioemb.errors import DataError
-from bioemb.files import (
-    RECORD_SUFFIXES,
-    Located,
-    json_line,
-    list_files,
-    read_records,
-    text_field,
-    write_aside,
-    write_json,
-)
-from bioemb.flags import output_settings
+from bioemb.errors import ConfigError, DataError
+from bioemb.files import RECORD_SUFFIXES, json_line, list_files, read_records, text_field, write_aside, write_json
+from bioemb.flags import nearest, output_settings
 from bioemb.log import Funnel, logger, progress
-from bioemb.manifest import begin, describe, finish, work_folder, work_key
-from bioemb.mining.consistency import is_consistent, pair_cosines, score_statistics, shuffled_partners
-from bioemb.records import stable_hash
+from bioemb.manifest import begin, describe, finish, work_folder
+from bioemb.mining.consistency import BestShare, ConsistencyRule
+from bioemb.stages.filter_scores import Scores, blocks_of, open_scores
+from bioemb.stages.filter_statistics import Judged, KindStatistics, statistics_table
 
-BLOCK_ROWS = 1024  # pairs scored before they are on disk: what an interruption costs
+NO_KIND = "pairs"  # what pairs are called whose record names no kind
+MOST_KINDS = 100  # each has some megabytes of statistics
 
 
 def run(config: FilterConfig) -> str:
@@ -41,7 +29,8 @@ def run(config: FilterConfig) -> str:
     files = [path for path in list_files(config.folder_path, RECORD_SUFFIXES) if path.resolve() != output.resolve()]
     if not files:
         raise DataError("holds nothing but the output file", config.folder_path)
-    rows = count_pairs(files, config.key_x, config.key_y)
+    rows, kinds = count_pairs(files, config.key_x, config.key_y)
+    require_kinds(config, kinds)
     encoder = Encoder.from_pretrained(
         config.model_path,
         pooling=config.pooling_method,
@@ -51,106 +40,111 @@ def run(config: FilterConfig) -> str:
     description = describe("filter", output_settings(config), files, {"model_path": encoder.weights_hash})
     if not begin(output, description, config.overwrite):
         return f"{output} is complete; nothing to do"
-    threshold_free = {name: value for name, value in description["settings"].items() if name != "sim_threshold"}
-    key = work_key({**description, "settings": threshold_free})
-    cosines = BlockFolder(work_folder(output) / f"scores-{key}", rows, BLOCK_ROWS)
-    score_pairs(files, encoder, cosines, config)
-    funnel = write_consistent(files, cosines, config)
-    statistics = write_statistics(files, cosines, Path(f"{output}.stats.json"))
+    scores = open_scores(files, rows, encoder, work_folder(output), description, config)
+    rules = make_rules(files, scores, kinds, config)
+    funnel, counted = write_consistent(files, scores, rules, config)
+    statistics = {kind: of.as_dict() for kind, of in counted.items() if of.own.total}
+    write_json(f"{output}.stats.json", statistics)
     finish(output, description, {"pairs": funnel.as_dict()})
-    kept = f"{output}: {funnel.kept:,} pairs with a cosine of {config.sim_threshold} or more"
+    kept = f"{output}: {funnel.kept:,} pairs with {rules_in_words(config)}"
     return "\n".join([funnel.table(), statistics_table(statistics), kept])
 
 
-def count_pairs(files: list[Path], key_x: str, key_y: str) -> int:
-    """How many pairs there are, each with both texts. Raises DataError with file and line."""
-    rows = 0
+def count_pairs(files: list[Path], key_x: str, key_y: str) -> tuple[int, list[str]]:
+    """How many pairs there are, each with both texts, and of which kinds. Raises DataError with file and line."""
+    rows, kinds = 0, set()
     for located in progress(read_records(files), "read pairs"):
         text_field(located, key_x, "--key_x")
         text_field(located, key_y, "--key_y")
+        kinds.add(kind_of(located.record))
+        if len(kinds) > MOST_KINDS:
+            message = f"'kind' has more than {MOST_KINDS} values; it names how a pair was made: rename the key"
+            raise DataError(message, located.path, located.line)
         rows += 1
     if not rows:
         raise DataError("there are no pairs in the files", files[0].parent)
-    return rows
+    return rows, sorted(kinds)
 
 
-def score_pairs(files: list[Path], encoder: Encoder, cosines: BlockFolder, config: FilterConfig) -> None:
-    """Fill the missing blocks of cosines [n, 2], `score_block` by block."""
-    missing = set(cosines.missing())
-    if len(missing) < cosines.count:
-        logger.info("going on: %d of %d blocks are scored", cosines.count - len(missing), cosines.count)
-    for index, block in enumerate(progress(blocks_of(read_records(files)), "score pairs", cosines.count)):
-        if index in missing:
-            queries, documents = ([located.record[key] for located in block] for key in (config.key_y, config.key_x))
-            cosines.write(index, score_block(encoder, queries, documents, config))
+def kind_of(record: dict) -> str:
+    """How a pair was made, as its record says."""
+    return str(record.get("kind") or NO_KIND)
 
 
-def score_block(encoder: Encoder, queries: list[str], documents: list[str], config: FilterConfig) -> np.ndarray:
-    """Cosines [n, 2] of each query with its document, and with another pair's; nan where a side is empty."""
-    result = np.full((len(queries), 2), np.nan, np.float32)
-    full = [row for row, pair in enumerate(zip(queries, documents, strict=True)) if all(map(str.strip, pair))]
-    sides = []
-    for texts, kind in ((queries, "query"), (documents, "passage")):
-        some = [texts[row] for row in full]
-        vectors = encode_texts(encoder, some, kind, batch_tokens=config.batch_tokens, bf16=config.bf16)
-        sides.append(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12))
-    if full:
-        query_texts = np.array([stable_hash(queries[row]) for row in full])
-        others = shuffled_partners(query_texts)  # never of the same query, where that can be
-        result[full, 0] = pair_cosines(*sides)
-        result[full, 1] = pair_cosines(sides[0], sides[1][others])
-    return result
+def require_kinds(config: FilterConfig, kinds: list[str]) -> None:
+    """Refuse a threshold for a kind that the data do not have."""
+    for kind in config.thresholds_of_kinds():
+        if kind not in kinds:
+            there = ", ".join(kinds) if kinds != [NO_KIND] else "no key 'kind': say --sim_threshold"
+            raise ConfigError(f"kind_thresholds names {kind!r}; the pairs have {there}{nearest(kind, kinds)}")
 
 
-def write_statistics(files: list[Path], cosines: BlockFolder, path: Path) -> dict[str, dict]:
-    """The distributions of the cosines of each kind of pair, and of shuffled pairs; written to the path too."""
-    kinds: dict[str, list[np.ndarray]] = {}
-    for (_, scores), block in zip(cosines.blocks(), blocks_of(read_records(files)), strict=True):
-        names = np.array([str(located.record.get("kind", "pairs")) for located in block])
-        for name in np.unique(names):
-            kinds.setdefault(str(name), []).append(scores[(names == name) & ~np.isnan(scores[:, 0])])
-    scores_of = {name: np.concatenate(parts) for name, parts in sorted(kinds.items())}
-    statistics = {name: score_statistics(some[:, 0], some[:, 1]) for name, some in scores_of.items() if len(some)}
-    write_json(path, statistics)
-    return statistics
+def make_rules(files: list[Path], scores: Scores, kinds: list[str], config: FilterConfig) -> dict[str, ConsistencyRule]:
+    """The rule of each kind; a share needs a look at all its cosines: four bytes a pair."""
+    best: dict[str, BestShare] = {}
+    if config.keep_share is not None:
+        parts: dict[str, list[np.ndarray]] = {kind: [] for kind in kinds}
+        for (cosines, _), block in zip(scores.blocks(), blocks_of(read_records(files)), strict=True):
+            for kind, of_kind in rows_of_kinds(block):
+                own = cosines[of_kind, 0]
+                parts[kind].append(own[~np.isnan(own)])
+        for kind in kinds:
+            own = np.concatenate(parts.pop(kind))
+            if len(own):
+                best[kind] = BestShare(own, config.keep_share)
+    return {kind: ConsistencyRule(config.lowest_cosine(kind), best.get(kind), config.max_rank) for kind in kinds}
 
 
-def statistics_table(statistics: dict[str, dict]) -> str:
-    """A line for each kind: percentiles of its cosines, of shuffled pairs', and how well the model tells them apart."""
-    lines = [
-        f"{'cosines':<20}{'5 %':>8}{'25 %':>8}{'median':>8}{'75 %':>8}   shuffled: {'median':>8}{'99 %':>8}{'AUC':>8}"
-    ]
-    for name, of in statistics.items():
-        own, shuffled = of["percentiles"], of["shuffled"]["percentiles"]
-        values = "".join(f"{own[p]:>8.3f}" for p in ("5", "25", "50", "75"))
-        lines.append(f"{name:<20}{values}{'':13}{shuffled['50']:>8.3f}{shuffled['99']:>8.3f}{of['auc']:>8.3f}")
-    return "\n".join(lines)
+def rows_of_kinds(block: list) -> list[tuple[str, np.ndarray]]:
+    """The kinds of a block, each with its rows."""
+    names = np.array([kind_of(located.record) for located in block])
+    return [(str(kind), np.flatnonzero(names == kind)) for kind in np.unique(names)]
 
 
-def write_consistent(files: list[Path], cosines: BlockFolder, config: FilterConfig) -> Funnel:
-    """Write the pairs at or above the threshold; the funnel counts the others by reason."""
+def write_consistent(
+    files: list[Path], scores: Scores, rules: dict[str, ConsistencyRule], config: FilterConfig
+) -> tuple[Funnel, dict[str, KindStatistics]]:
+    """Write the pairs that their kind's rule keeps; the funnel counts the others by reason."""
     funnel = Funnel("filter: pairs")
+    keys = (config.key_y, config.key_x)
+    statistics = {kind: KindStatistics(rule, keys) for kind, rule in rules.items()}
     with write_aside(config.out_file_path) as out:
-        for (_, scores), block in zip(cosines.blocks(), blocks_of(read_records(files)), strict=True):
-            keep = is_consistent(scores[:, 0], min_cosine=config.sim_threshold)
-            for located, score, kept in zip(block, scores[:, 0].tolist(), keep.tolist(), strict=True):
-                if kept:
+        for (cosines, ranks), block in zip(scores.blocks(), blocks_of(read_records(files)), strict=True):
+            reasons = np.empty(len(block), dtype=object)
+            for kind, rows in rows_of_kinds(block):
+                of_kind = None if ranks is None else ranks[rows]
+                reasons[rows] = rules[kind].reasons_to_drop(cosines[rows, 0], of_kind)
+                kept = np.equal(reasons[rows], None)
+                statistics[kind].add(Judged([block[row] for row in rows], cosines[rows], of_kind, kept))
+            for row, (located, reason) in enumerate(zip(block, reasons, strict=True)):
+                if reason is None:
                     funnel.keep()
-                    out.write(json_line(_kept_record(located.record, score, config.key_x, config.key_y)))
+                    scored = {"cos_sim": round(cosines[row, 0].item(), 6)}
+                    if ranks is not None:
+                        scored["rank"] = int(ranks[row])
+                    out.write(json_line(_kept_record(located.record, scored, keys)))
                 else:
-                    funnel.drop("an empty side" if np.isnan(score) else f"cosine below {config.sim_threshold}")
+                    funnel.drop(reason if set(rules) == {NO_KIND} else f"{kind_of(located.record)}: {reason}")
     if not funnel.kept:
         logger.warning("no pair was kept; %s.stats.json shows where the cosines lie", config.out_file_path)
-    return funnel
+    return funnel, statistics
 
 
-def blocks_of(records: Iterable[Located]) -> Iterator[list[Located]]:
-    """The records in lists of BLOCK_ROWS, the last one shorter."""
-    records = iter(records)
-    while block := list(islice(records, BLOCK_ROWS)):
-        yield block
+def rules_in_words(config: FilterConfig) -> str:
+    """What a pair had to have, for the last line."""
+    said = []
+    general = config.lowest_cosine("")
+    if general is not None:
+        said.append(f"a cosine of {general} or more")
+    said += [f"{cosine} or more for {kind}" for kind, cosine in config.thresholds_of_kinds().items()]
+    if config.keep_share is not None:
+        said.append(f"a cosine among the best {config.keep_share:g} of their kind")
+    if config.max_rank is not None:
+        said.append(f"rank {config.max_rank} or better among {config.pool_size:,}")
+    return ", ".join(said) or "two texts"
 
 
-def _kept_record(record: dict, score: float, key_x: str, key_y: str) -> dict:
-    others = {key: value for key, value in record.items() if key not in (key_x, key_y, "query", "document", "cos_sim")}
-    return {"query": record[key_y], "document": record[key_x], "cos_sim": round(score, 6), **others}
+def _kept_record(record: dict, scored: dict, keys: tuple[str, str]) -> dict:
+    hidden = {*keys, "query", "document", *scored}
+    others = {key: value for key, value in record.items() if key not in hidden}
+    return {"query": record[keys[0]], "document": record[keys[1]], **scored, **others}
