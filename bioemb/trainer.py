@@ -15,14 +15,17 @@ from torch import Tensor, nn
 
 from bioemb import checkpoint
 from bioemb.averaging import MovingAverage
+from bioemb.batch_targets import across_processes, make_targets
 from bioemb.config import TrainConfig
 from bioemb.data.collator import Batch, Collator
-from bioemb.distributed import gather, sum_over_processes
+from bioemb.distributed import sum_over_processes
 from bioemb.encoder import Encoder, Tokens
 from bioemb.errors import ConfigError, ModelError
 from bioemb.gradcache import cached_backward
 from bioemb.log import logger, progress
 from bioemb.losses import Targets
+from bioemb.losses.checks import loss_name, require_scalar
+from bioemb.losses.temperature import learnt_temperature
 from bioemb.optimisation import make_optimizer, make_schedule
 from bioemb.updates import Updates
 from bioemb.watching import Interruption, Window
@@ -45,12 +48,14 @@ class Trainer:
         collator: Collator,
         accelerator: "Accelerator",
         config: TrainConfig,
+        guide: Encoder | None = None,
     ):
-        """pools: arrays of row numbers that may meet in a batch (`data.dataset.pools_of`)."""
+        """pools: arrays of row numbers that may meet in a batch (`data.dataset.pools_of`); guide: a frozen encoder."""
         self.encoder = encoder
         self.accelerator, self.config = accelerator, config
         self.loss = loss.to(accelerator.device) if isinstance(loss, nn.Module) else loss
         self.trained = nn.ModuleList([encoder, loss] if isinstance(loss, nn.Module) else [encoder])
+        self.guide = guide
         self.done = 0  # updates made
         self.updates = Updates(pools, collator, accelerator.process_index, accelerator.num_processes, config)
         self.total_steps = self.updates.total
@@ -197,16 +202,10 @@ class Trainer:
 
     def _loss(self, query: Tensor, passages: Tensor, batch: Batch) -> Tensor:
         """The loss of local queries [b, d] against the passages here or, asked for, of all processes."""
-        device, group = query.device, self.config.train_group_size
-        column = torch.arange(len(query), device=device) * group
-        passage_identity = torch.from_numpy(batch.passage_identity).to(device)
+        targets = make_targets(batch, self.config.group_size, query.device, self.guide)
         if self.config.negatives_cross_device:
-            passages, start = gather(passages)
-            passage_identity, _ = gather(passage_identity)
-            column = column + start
-        teacher = None if batch.teacher_scores is None else torch.from_numpy(batch.teacher_scores).to(device)
-        query_identity = torch.from_numpy(batch.query_identity).to(device)
-        return self.loss(query, passages, Targets(column, query_identity, passage_identity, teacher, group))
+            passages, targets = across_processes(passages, targets)
+        return require_scalar(self.loss(query, passages, targets), self.loss)
 
     def _tokens(self, token_ids: list[list[int]]) -> Tokens:
         tokens = self.encoder.pad(token_ids, self.config.pad_to_multiple_of)
@@ -226,8 +225,8 @@ class Trainer:
         if loss != loss or loss in (float("inf"), float("-inf")):
             rows = ", ".join(str(row) for batch in batches for row in batch.rows[:10])
             raise ModelError(
-                f"the loss is {loss} at step {self.done + 1} (rows {rows}, ...): the learning rate may be "
-                "too high, or float16 too narrow for this model (use --bf16)"
+                f"the loss {loss_name(self.loss)} is {loss} at step {self.done + 1} (rows {rows}, ...): the "
+                "learning rate may be too high, or float16 too narrow for this model (use --bf16)"
             )
 
     def _log(self, window: Window) -> None:
@@ -238,6 +237,8 @@ class Trainer:
             "learning_rate": rate,
             **window.summary(),
         }
+        if (temperature := learnt_temperature(self.loss)) is not None:
+            values["temperature"] = temperature
         self.accelerator.log(values, step=self.done)
         if self.accelerator.is_main_process:
             self.metrics.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from bioemb.data.collator import SHORTEST_SHUFFLED, Collator
-from bioemb.data.dataset import SCHEMA, passage_identity
+from bioemb.data.dataset import SCHEMA
+from bioemb.data.examples import passage_identity
 from bioemb.data.sampling import choose_group
 from bioemb.records import stable_hash
 from bioemb.tables import open_table, write_table
@@ -126,6 +127,27 @@ def test_rows_that_share_a_positive_share_its_identity_and_so_do_its_copies_amon
     same = batch.passage_identity == batch.query_identity[0]
     assert same.tolist() == [True, False, True, False, False, True]
     assert batch.query_identity[1] == batch.query_identity[0] != batch.query_identity[2]
+
+
+def test_a_row_without_negatives_has_its_positive_alone_and_the_others_their_groups():
+    rows = rows_of(7)[:5]
+    for number in (1, 4):
+        rows[number] = {**rows[number], "neg": [], "neg_scores": [], "neg_identities": None}
+    keys = [(0, number) for number in (3, 1, 0, 4)]
+    batch = collated(rows, keys, 3)
+    assert batch.group_sizes.tolist() == [3, 1, 3, 1]
+    singles = [collated(rows, [key], 3) for key in keys]
+    assert batch.passages == [ids for single in singles for ids in single.passages]
+    assert [len(single.passages) for single in singles] == [3, 1, 3, 1]
+    assert batch.passage_identity.tolist() == [i for single in singles for i in single.passage_identity]
+
+
+def test_a_guide_reads_the_same_texts_as_the_model():
+    rows = rows_of(8)
+    batch = collated(rows, [(0, 2), (0, 9)], 3, guide_token_ids=spelled)
+    for ours, guides in ((batch.queries, batch.guide_queries), (batch.passages, batch.guide_passages)):
+        assert [read(ids)["text"] for ids in guides] == [read(ids)["text"] for ids in ours]
+    assert {read(ids)["prompt"] for ids in batch.guide_queries} == {"None"}  # a row's prompt is the model's
 
 
 # FlagEmbedding's shuffle_ratio

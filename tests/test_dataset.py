@@ -9,7 +9,8 @@ import pyarrow.parquet
 import pytest
 
 from bioemb.data import dataset
-from bioemb.data.dataset import as_example, load_examples, passage_identity, pools_of
+from bioemb.data.dataset import load_examples, pools_of
+from bioemb.data.examples import Needs, as_example, passage_identity
 from bioemb.errors import ConfigError, DataError
 from bioemb.files import Located
 
@@ -28,7 +29,7 @@ def write(path, rows):
 
 
 def load(tmp_path, *rows, group_size=2, needs_scores=False):
-    return load_examples([write(tmp_path / "train.jsonl", rows)], tmp_path / "cache", group_size, needs_scores)
+    return load_examples([write(tmp_path / "train.jsonl", rows)], tmp_path / "cache", Needs(group_size, needs_scores))
 
 
 def complaint(tmp_path, *rows, group_size=2, needs_scores=False):
@@ -65,14 +66,14 @@ def test_all_kinds_of_files_and_folders_give_the_same_examples(tmp_path):
     (tmp_path / "folder" / "b.jsonl.gz").write_bytes(gzip.compress(json.dumps(ROWS[1]).encode()))
     rows = [{key: value for key, value in ROWS[2].items()} | {"document": None, "neg_scores": None}]
     pa.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "folder" / "c.parquet")
-    examples = load_examples([str(tmp_path / "folder")], tmp_path / "cache", 2, False)
+    examples = load_examples([str(tmp_path / "folder")], tmp_path / "cache", Needs(2))
     assert [{**row, "source": 0} for row in examples] == list(plain)
     assert [rows.tolist() for rows in pools_of(examples)] == [[0], [1], [2]]
 
 
 def test_pools_are_the_rows_of_each_file_in_the_order_of_the_files(tmp_path):
     files = [write(tmp_path / name, rows) for name, rows in (("z.jsonl", ROWS), ("a.jsonl", ROWS[:2]))]
-    examples = load_examples(files, tmp_path / "cache", 2, False)
+    examples = load_examples(files, tmp_path / "cache", Needs(2))
     assert [rows.tolist() for rows in pools_of(examples)] == [[0, 1, 2], [3, 4]]
     assert examples["query"][:] == [row["query"] for row in ROWS + ROWS[:2]]
 
@@ -93,11 +94,11 @@ def test_prepared_examples_are_used_again_only_for_the_same(tmp_path, monkeypatc
 def test_files_and_sets_of_the_hub_stand_side_by_side(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.load_dataset", lambda name, split: ROWS[1:] if name == "some/data" else 1 / 0)
     names = ["some/data", write(tmp_path / "train.jsonl", ROWS[:1])]
-    examples = load_examples(names, tmp_path / "cache", 2, False)
+    examples = load_examples(names, tmp_path / "cache", Needs(2))
     assert [(row["query"], row["source"]) for row in examples] == [("what lowers glucose", 0), ("heart", 1), ("p53", 1)]
     monkeypatch.setattr("datasets.load_dataset", lambda name, split: [{"query": ""}])
     with pytest.raises(DataError, match="other/data, line 1: 'query' must be text"):
-        load_examples(["other/data"], tmp_path / "cache", 2, False)
+        load_examples(["other/data"], tmp_path / "cache", Needs(2))
 
 
 def test_a_name_that_is_nowhere_is_named(tmp_path, monkeypatch):
@@ -112,16 +113,16 @@ def test_a_name_that_is_nowhere_is_named(tmp_path, monkeypatch):
         ("folder/name.jsonl", "no such file or folder"),
     ):
         with pytest.raises(DataError) as caught:
-            load_examples([name], tmp_path, 2, False)
+            load_examples([name], tmp_path, Needs(2))
         assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
 # What is wrong
 
 
-def example_error(row, group_size=2, needs_scores=False):
+def example_error(row, group_size=2, needs_scores=False, needs_negatives=True):
     with pytest.raises(DataError) as caught:
-        as_example(Located(row, "a.jsonl", 3), group_size, needs_scores)
+        as_example(Located(row, "a.jsonl", 3), Needs(group_size, needs_scores, needs_negatives))
     message = str(caught.value)
     assert message.startswith("a.jsonl, line 3: ") and "\n" not in message and len(message) < 300
     return message.removeprefix("a.jsonl, line 3: ")
@@ -140,8 +141,8 @@ def example_error(row, group_size=2, needs_scores=False):
         ({"pos": ["a", None]}, "'pos'[1] must be text, got None"),
         ({"neg": "x" * 10_000}, "'neg' must be a list of texts, got 'xxx"),
         ({"neg": ["a", 5]}, "'neg'[1] must be text, got 5"),
-        ({"neg": []}, "'neg' is too short: it is empty, and train_group_size 2 needs negatives; mine some"),
-        ({"neg": None}, "'neg' is too short"),
+        ({"neg": []}, "'neg' is empty, and this loss compares within groups of 2; mine some"),
+        ({"neg": None}, "'neg' is empty"),
         ({"pos_scores": [1, 2]}, "'pos_scores' must hold a number for each of 1 texts, got 2 of them"),
         ({"neg_scores": 0.5}, "'neg_scores' must hold a number for each of 2 texts, got 0.5"),
         ({"neg_scores": [0.5, "high"]}, "'neg_scores'[1] must be a number, got 'high'"),
@@ -183,7 +184,7 @@ def test_of_very_many_bad_rows_the_first_are_shown_and_the_rest_counted(tmp_path
 def test_a_line_that_is_no_json_joins_the_bad_rows_before_it(tmp_path):
     (tmp_path / "train.jsonl").write_text(f'{json.dumps(ROWS[0])}\n{{"query": "a"}}\n{{"query": \n')
     with pytest.raises(DataError, match=r"2 of 3 rows cannot be used: .* line 2: 'pos' must .* line 3: not JSON"):
-        load_examples([str(tmp_path / "train.jsonl")], tmp_path / "cache", 2, False)
+        load_examples([str(tmp_path / "train.jsonl")], tmp_path / "cache", Needs(2))
 
 
 def test_no_rows_at_all_is_an_error(tmp_path):
@@ -209,12 +210,37 @@ def test_too_few_negatives_are_said_with_how_many_and_where(tmp_path, log):
 # Scores
 
 
+def test_a_scored_pair_is_an_example_of_one_text_and_its_score(tmp_path):
+    rows = [
+        {"sentence1": "heart", "sentence2": "cardiac", "score": 4.5},
+        {"query": "liver", "pos": ["hepatic"], "score": 1},
+        {"query": "skin", "document": "dermal", "score": 0.25, "pos_scores": None},
+    ]
+    found = load(tmp_path, *rows, group_size=1, needs_scores=True)
+    assert [(row["query"], row["pos"], row["neg"], row["pos_scores"]) for row in found] == [
+        ("heart", ["cardiac"], [], [4.5]),
+        ("liver", ["hepatic"], [], [1]),
+        ("skin", ["dermal"], [], [0.25]),
+    ]
+    two = {"query": "a", "pos": ["b", "c"], "score": 0.5}
+    assert "must hold a number for each of 2 texts, got 1" in complaint_of_scores(tmp_path, two)
+    assert load(tmp_path, {**two, "score": "high"}, group_size=1)[0]["pos_scores"] is None  # who asks no scores
+
+
+def test_rows_without_negatives_are_counted_and_named(tmp_path, log):
+    rows = [ROWS[0], {"query": "a", "document": "b"}, {"query": "c", "pos": ["d"], "neg": []}]
+    assert [len(row["neg"]) for row in load(tmp_path, *rows, group_size=3)] == [3, 0, 0]
+    assert f"2 of 3 rows have no negatives (first: {tmp_path}/train.jsonl, line 2): theirs are the other" in log.text
+
+
 def test_a_negative_that_was_never_scored_stops_only_who_needs_scores(tmp_path):
     row = {**ROWS[1], "neg_scores": [0.5, None]}  # as mining writes it when it fills up at random
     assert load(tmp_path, row)[0]["neg_scores"] == [0.5, None]
     message = complaint_of_scores(tmp_path, row)
-    assert "'neg_scores'[1] is null: never scored, and knowledge distillation needs it" in message
-    assert "no 'pos_scores', which knowledge distillation needs" in complaint_of_scores(tmp_path, ROWS[0])
+    assert "'neg_scores'[1] is null: never scored, and this loss learns from it" in message
+    assert "no 'pos_scores', or 'score' of a pair, which this loss learns from" in complaint_of_scores(
+        tmp_path, ROWS[0]
+    )
     assert load(tmp_path, ROWS[1], needs_scores=True)[0]["pos_scores"] == [0.5]
 
 

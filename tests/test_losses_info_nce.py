@@ -179,3 +179,18 @@ def test_choices_that_contradict_are_refused():
         InfoNCE(in_batch=False)(query, passages, targets._replace(group_size=1))
     with pytest.raises(ConfigError, match="use 0.0 for GISTEmbed"):
         InfoNCE()(query, passages, with_guide(targets, 0))
+
+
+def test_a_shorter_group_ends_where_it_ends():
+    query, passages, targets = lopsided_batch(3, queries=4, size=3)
+    sizes = torch.tensor([3, 2, 1, 3])
+    ragged = targets._replace(group_sizes=sizes, teacher_scores=None)
+    expected = []
+    for row, (column, size) in enumerate(zip(targets.column.tolist(), sizes.tolist(), strict=True)):
+        one = Targets(
+            torch.tensor([0]), targets.query_identity[[row]], targets.passage_identity[column : column + size]
+        )
+        expected.append(naive.info_nce(query[[row]], passages[column : column + size], one, 0.1))
+    assert torch.allclose(
+        InfoNCE(0.1, in_batch=False)(query, passages, ragged), torch.stack(expected).mean(), atol=1e-9
+    )

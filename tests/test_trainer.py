@@ -155,7 +155,11 @@ def test_the_trained_model_keeps_prompts_pooling_and_lengths(config):
     ("changes", "error", "words"),
     [
         ({"per_device_train_batch_size": 15, "dataloader_drop_last": True}, ConfigError, "batch takes 15 rows"),
-        ({"learning_rate": 1e30, "lr_scheduler_type": "constant", "max_grad_norm": 0.0}, ModelError, "loss is nan"),
+        (
+            {"learning_rate": 1e30, "lr_scheduler_type": "constant", "max_grad_norm": 0.0},
+            ModelError,
+            "loss InfoNCE is nan",
+        ),
         ({"train_group_size": 1}, ConfigError, "no hard negatives"),
         ({"lr_scheduler_type": "sideways"}, ConfigError, "expected one of linear"),
         ({"loss": "nowhere:Loss"}, ConfigError, "module:Class"),

@@ -8,6 +8,7 @@ from bioemb.config.shared import POOLING_CHOICES
 from bioemb.errors import ConfigError
 from bioemb.flags import flag
 
+SCORED_GROUPS, SCORED_PAIRS = ("kl_div", "m3_kd_loss", "margin_mse"), ("cosent", "angle")  # losses that need scores
 TRAIN_RANGES = (  # field, lowest, highest
     ("train_group_size", 1, inf),
     ("per_device_train_batch_size", 1, inf),
@@ -87,12 +88,34 @@ class TrainConfig:
     gradient_checkpointing: bool = flag("less memory, a third more work", False)
     trust_remote_code: bool = flag("run code that comes with the model", False)
     # loss
-    loss: str = flag("`info_nce`, or your own as module:Class or module:function", "info_nce")
+    loss: str = flag(
+        "info_nce; of scored groups kl_div, m3_kd_loss, margin_mse; of scored pairs cosent, angle; or your own as "
+        "module:Class or module:function",
+        "info_nce",
+    )
     temperature: float = flag("divides the cosines", 0.02)
+    learn_temperature: bool = flag("train the temperature too, from there on", False)
     use_inbatch_neg: bool = flag("other queries' passages are negatives", True)
     negatives_cross_device: bool = flag("so are those on the other processes", False)
+    directions: str = flag(
+        "query: queries against passages; both: and positives against queries; gte: one softmax of all four kinds",
+        "query",
+        choices=("query", "both", "gte"),
+    )
+    false_negative_margin: float | None = flag(
+        "leave out passages that score this much (in cosines) above the positive, by the model or by a guide", None
+    )
+    guide_model_name_or_path: str | None = flag(
+        "a frozen encoder whose cosines say which passages are false negatives (GISTEmbed; margin 0 unless given)",
+        None,
+        output=False,  # its weights' hash is what counts
+    )
+    score_scale: float | None = flag(
+        "what cosines are multiplied by: cosent and angle (default: 20), margin_mse (default: 1)", None
+    )
     knowledge_distillation: bool = flag("also learn from pos_scores and neg_scores", False)
-    kd_loss_type: str = flag("how", "kl_div", choices=("kl_div", "m3_kd_loss"))
+    kd_loss_type: str = flag("how", "kl_div", choices=("kl_div", "m3_kd_loss", "margin_mse"))
+    kd_temperature: float = flag("divides the teacher's scores", 1.0)
     use_mrl: bool = flag("Matryoshka: train the first dimensions to stand alone", False)
     mrl_dims: tuple[int, ...] = flag("Matryoshka: the numbers of dimensions", ())
     # steps
@@ -139,14 +162,30 @@ class TrainConfig:
         "replace an output that was made otherwise", False, output=False, also=("overwrite",)
     )
 
+    @property
+    def loss_name(self) -> str:
+        """The loss that `loss`, `knowledge_distillation` and `kd_loss_type` come to."""
+        return self.kd_loss_type if self.knowledge_distillation and self.loss == "info_nce" else self.loss
+
+    @property
+    def needs_scores(self) -> bool:
+        return self.knowledge_distillation or self.loss in SCORED_GROUPS + SCORED_PAIRS
+
+    @property
+    def group_size(self) -> int:
+        """Passages of a query; a scored pair has one."""
+        return 1 if self.loss in SCORED_PAIRS else self.train_group_size
+
     def __post_init__(self):
         for name, lowest, highest in TRAIN_RANGES:
             value = getattr(self, name)
             if value is not None and not lowest <= value <= highest:
                 expected = f"{lowest} or more" if highest == inf else f"from {lowest} to {highest}"
                 raise ConfigError(f"{name} is {value}; expected {expected}")
-        if not self.temperature > 0:
-            raise ConfigError(f"temperature is {self.temperature}; expected more than 0, usually 0.01 to 0.1")
+        for name, usual in (("temperature", "0.01 to 0.1"), ("kd_temperature", "1"), ("score_scale", "20")):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ConfigError(f"{name} is {value}; expected more than 0, usually {usual}")
         if self.fp16 and self.bf16:
             raise ConfigError("fp16 and bf16 exclude each other; choose one")
         if self.use_mrl != bool(self.mrl_dims):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bioemb.data.dataset import passage_identity
+from bioemb.data.examples import passage_identity
 from bioemb.data.sampling import choose_group
 from bioemb.records import stable_hash
 
@@ -17,14 +17,17 @@ SHUFFLED_PARTS, SHORTEST_SHUFFLED = 3, 100  # FlagEmbedding's shuffle_ratio: thi
 
 
 class Batch(NamedTuple):
-    """b queries and their groups of g passages, a positive and then negatives, group after group."""
+    """b queries and their groups of passages, a positive and then negatives, group after group: p passages in all."""
 
     queries: list[list[int]]  # token ids of b queries
-    passages: list[list[int]]  # token ids of b * g passages
+    passages: list[list[int]]  # token ids of p passages
     query_identity: np.ndarray  # [b]
-    passage_identity: np.ndarray  # [b * g]
+    passage_identity: np.ndarray  # [p]
     teacher_scores: np.ndarray | None  # [b, g]
     rows: np.ndarray  # [b], for error messages
+    group_sizes: np.ndarray  # [b], g of each, or 1 of a row without negatives
+    guide_queries: list[list[int]] | None = None  # the same texts as token ids of the guide
+    guide_passages: list[list[int]] | None = None
 
 
 class Collator:
@@ -39,24 +42,29 @@ class Collator:
         *,
         teacher_scores: bool = False,
         shuffle_ratio: float = 0.0,
+        guide_token_ids: TokenIds | None = None,
     ):
         self.dataset, self.token_ids, self.group_size, self.seed = dataset, token_ids, group_size, seed
         self.teacher_scores, self.shuffle_ratio = teacher_scores, shuffle_ratio
+        self.guide_token_ids = guide_token_ids
 
     def __call__(self, keys: Sequence[tuple[int, int]]) -> Batch:
         examples = [self.dataset[int(row)] for _, row in keys]
-        queries, passages, query_identity, identities, scores = [], [], [], [], []
+        queries, passages, query_identity, identities, scores, sizes = [], [], [], [], [], []
         for (epoch, _), example in zip(keys, examples, strict=True):
             key = (self.seed, epoch, stable_hash(example["query"]))
-            positive, negatives = choose_group(len(example["pos"]), len(example["neg"]), self.group_size, key)
+            size = self.group_size if example["neg"] else 1
+            positive, negatives = choose_group(len(example["pos"]), len(example["neg"]), size, key)
             texts = [example["pos"][positive], *(example["neg"][index] for index in negatives)]
             ids = _identities(example, texts, negatives)
             queries.append(example["query"])
             query_identity.append(ids[0])
+            sizes.append(size)
             identities += ids
             passages += [self._shuffled(texts[0], key), *texts[1:]]
             if self.teacher_scores:
                 scores.append([example["pos_scores"][positive], *(example["neg_scores"][index] for index in negatives)])
+        guide = self.guide_token_ids
         return Batch(
             queries=self.token_ids(queries, "query", [example["prompt"] for example in examples]),
             passages=self.token_ids(passages, "passage", None),
@@ -64,6 +72,9 @@ class Collator:
             passage_identity=np.array(identities, np.int64),
             teacher_scores=np.array(scores, np.float32) if self.teacher_scores else None,
             rows=np.array([row for _, row in keys], np.int64),
+            group_sizes=np.array(sizes, np.int64),
+            guide_queries=guide(queries, "query", None) if guide else None,
+            guide_passages=guide(passages, "passage", None) if guide else None,
         )
 
     def _shuffled(self, text: str, key: tuple[int, ...]) -> str:

@@ -19,15 +19,22 @@ from bioemb.losses.temperature import Scale
 class KLDistillation(nn.Module):
     """InfoNCE, plus the cross-entropy of the student's distribution over the group to the teacher's.
 
-        loss = InfoNCE + mean_i sum_j -softmax(u_i)_j log softmax(s_i / t)_j
+        loss = InfoNCE + mean_i sum_j -softmax(u_i / v)_j log softmax(s_i / t)_j
 
     It differs from the Kullback-Leibler divergence (arXiv 2010.11386) by the teacher's entropy, a constant: the same
-    gradient. The numbers of FlagEmbedding's `kl_div`, whose teacher has no temperature either.
+    gradient. With the teacher's temperature v at 1, the numbers of FlagEmbedding's `kl_div`.
     """
 
-    def __init__(self, temperature: float = 0.02, learn_temperature: bool = False, in_batch: bool = True):
+    def __init__(
+        self,
+        temperature: float = 0.02,
+        learn_temperature: bool = False,
+        in_batch: bool = True,
+        teacher_temperature: float = 1.0,
+    ):
         super().__init__()
         self.info_nce = InfoNCE(temperature, learn_temperature, in_batch)
+        self.teacher_temperature = teacher_temperature
 
     def forward(self, query: Tensor, passages: Tensor, targets: Targets) -> Tensor:
         """query: [b, d]; passages: [n, d]."""
@@ -36,29 +43,37 @@ class KLDistillation(nn.Module):
         teacher = teacher_scores(targets, "KLDistillation", at_least=2).to(query)
         targets = targets._replace(group_size=teacher.shape[1])
         student = group_scores(query * self.info_nce.scale(), passages, group_columns(targets, teacher.shape[1]))
-        distance = -(teacher.softmax(1) * student.log_softmax(1)).sum(1)  # [b]
+        distance = -((teacher / self.teacher_temperature).softmax(1) * student.log_softmax(1)).sum(1)  # [b]
         return distance.sum() / max(1, len(query)) + self.info_nce(query, passages, targets)
 
 
 class M3Distillation(nn.Module):
     """Every passage of the group as a positive in its turn, weighted by the teacher (FlagEmbedding's `m3_kd_loss`).
 
-        loss = mean_i sum_j softmax(u_i)_j * -log( exp(s_ij / t) / sum_k exp(s_ik / t) )
+        loss = mean_i sum_j softmax(u_i / v)_j * -log( exp(s_ij / t) / sum_k exp(s_ik / t) )
 
     k runs over all n passages but the first j of query i's own group. With in-batch off it runs over the group only.
     Passages of the query's identity outside its group are left out; inside, the teacher's word holds.
+    v: the teacher's temperature, 1 in FlagEmbedding.
     """
 
-    def __init__(self, temperature: float = 0.02, learn_temperature: bool = False, in_batch: bool = True):
+    def __init__(
+        self,
+        temperature: float = 0.02,
+        learn_temperature: bool = False,
+        in_batch: bool = True,
+        teacher_temperature: float = 1.0,
+    ):
         super().__init__()
         self.scale = Scale(temperature, learn_temperature)
-        self.in_batch = in_batch
+        self.in_batch, self.teacher_temperature = in_batch, teacher_temperature
 
     def forward(self, query: Tensor, passages: Tensor, targets: Targets) -> Tensor:
         """query: [b, d]; passages: [n, d]."""
         targets = complete_targets(query, passages, targets)
         query, passages = widened(query, passages)
-        weights = teacher_scores(targets, "M3Distillation", at_least=2).to(query).softmax(1)
+        teacher = teacher_scores(targets, "M3Distillation", at_least=2).to(query)
+        weights = (teacher / self.teacher_temperature).softmax(1)
         own = group_columns(targets, weights.shape[1])
         scaled = query * self.scale()
         if not self.in_batch:

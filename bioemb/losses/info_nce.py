@@ -98,6 +98,8 @@ class InfoNCE(nn.Module):
         scores = group_scores(query * self.scale(), passages, columns)
         first = torch.zeros_like(columns[:, :1])
         out = torch.zeros_like(columns, dtype=torch.bool)
+        if targets.group_sizes is not None:
+            out |= torch.arange(columns.shape[1], device=out.device) >= targets.group_sizes[:, None]
         if targets.query_identity is not None:
             identity = targets.query_identity[:, None]
             out |= (targets.passage_identity[columns] == identity) & (identity >= 0)

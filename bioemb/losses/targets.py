@@ -19,7 +19,8 @@ class Targets(NamedTuple):
     column: [b], where each query's positive stands among the n passages; its group follows it there.
     query_identity, passage_identity: [b] and [n]; equal identity, other column: a false negative. Below 0: unknown.
     teacher_scores: [b, g], a teacher's score of each passage of the group; of a scored pair, its gold score [b, 1].
-    group_size: passages per query (g), the positive included.
+    group_size: passages per query (g), the positive included; where groups differ the longest, and
+    group_sizes: [b], of each; a group of one has its positive alone, and its negatives from the batch.
     query_guide, passage_guide: [b, e] and [n, e], unit vectors of a guide that judges which negatives are false.
     """
 
@@ -30,6 +31,7 @@ class Targets(NamedTuple):
     group_size: int = 1
     query_guide: Tensor | None = None
     passage_guide: Tensor | None = None
+    group_sizes: Tensor | None = None
 
 
 Loss = Callable[[Tensor, Tensor, Targets], Tensor]
@@ -54,7 +56,7 @@ def complete_targets(query: Tensor, passages: Tensor, targets: Targets | None) -
 
 
 def _check_lengths(targets: Targets, queries: int, passages: int) -> None:
-    by_query = ("column", "query_identity", "teacher_scores", "query_guide")
+    by_query = ("column", "query_identity", "teacher_scores", "query_guide", "group_sizes")
     by_passage = ("passage_identity", "passage_guide")
     for names, expected, what in ((by_query, queries, "queries"), (by_passage, passages, "passages")):
         for name in names:
@@ -70,8 +72,11 @@ def _check_lengths(targets: Targets, queries: int, passages: int) -> None:
 
 
 def group_columns(targets: Targets, size: int) -> Tensor:
-    """Columns of each query's own group, its positive first: [b, size]."""
-    return targets.column[:, None] + torch.arange(size, device=targets.column.device)
+    """Columns of each query's own group, its positive first: [b, size]; a shorter group's last stands for the rest."""
+    place = torch.arange(size, device=targets.column.device)
+    if targets.group_sizes is not None:
+        place = torch.minimum(place, targets.group_sizes[:, None] - 1)
+    return targets.column[:, None] + place
 
 
 def teacher_scores(targets: Targets, loss: str, at_least: int = 1) -> Tensor:
@@ -87,6 +92,8 @@ def teacher_scores(targets: Targets, loss: str, at_least: int = 1) -> Tensor:
             f"{loss} got teacher_scores {list(scores.shape)}; expected [b, g] with g at least {at_least}"
             + ("; raise --train_group_size, one passage has nothing to compare" if at_least > 1 else "")
         )
+    if targets.group_sizes is not None and (targets.group_sizes < scores.shape[1]).any():
+        raise ConfigError(f"{loss} compares {scores.shape[1]} passages of every group, and some groups have fewer")
     if targets.group_size > 1 and targets.group_size != scores.shape[1]:
         raise ConfigError(
             f"{loss} got {scores.shape[1]} teacher_scores per query for groups of {targets.group_size} passages; "

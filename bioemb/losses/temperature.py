@@ -23,3 +23,12 @@ class Scale(nn.Module):
 
     def forward(self) -> float | Tensor:
         return self.fixed if self.logarithm is None else self.logarithm.exp()
+
+
+def learnt_temperature(loss: object) -> float | None:
+    """The temperature of now where the loss, or one that it wraps, learns it; else None."""
+    for module in loss.modules() if isinstance(loss, nn.Module) else ():
+        if isinstance(module, Scale) and module.logarithm is not None:
+            with torch.no_grad():
+                return 1 / float(module())
+    return None

@@ -1,7 +1,5 @@
 """`accelerate launch train.py`: examples in, a trained encoder and its checkpoints out."""
 
-import importlib
-import inspect
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +9,13 @@ import torch
 
 from bioemb import checkpoint
 from bioemb.config import TrainConfig
+from bioemb.config.train import SCORED_GROUPS
 from bioemb.errors import ConfigError
 from bioemb.files import RECORD_SUFFIXES, list_files
 from bioemb.flags import output_settings
 from bioemb.log import logger
 from bioemb.manifest import begin, describe, differences, finish, read_manifest, work_folder
+from bioemb.stages.train_loss import make_loss
 
 if TYPE_CHECKING:
     from bioemb.encoder import Encoder
@@ -30,7 +30,11 @@ def run(config: TrainConfig) -> str:
     accelerator = make_accelerator(config)
     output = Path(config.output_dir)
     encoder = load_encoder(config.model_name_or_path, config)
-    description = _describe(config, encoder.weights_hash, accelerator.num_processes)
+    guide = _load_guide(config.guide_model_name_or_path, config)
+    models = {"model_name_or_path": encoder.weights_hash}
+    if guide:
+        models["guide_model_name_or_path"] = guide.weights_hash
+    description = _describe(config, models, accelerator.num_processes)
     with accelerator.main_process_first():  # the first process decides, the others find the manifest that it wrote
         wanted = (
             _begin(output, description, config) if accelerator.is_main_process else begin(output, description, True)
@@ -41,9 +45,9 @@ def run(config: TrainConfig) -> str:
     if newest:
         logger.info("going on from %s", newest)
         encoder = load_encoder(newest, config)
-    collator, pools = _examples(config, encoder, accelerator)
+    collator, pools = _examples(config, encoder, guide, accelerator)
     set_seed(config.seed + accelerator.process_index)  # dropout differs between processes
-    trainer = Trainer(encoder, make_loss(config), pools, collator, accelerator, config)
+    trainer = Trainer(encoder, make_loss(config), pools, collator, accelerator, config, guide)
     if newest:
         trainer.resume(newest)
     if config.report_to != "none":
@@ -115,39 +119,12 @@ def make_accelerator(config: TrainConfig):
     return Accelerator(mixed_precision=precision, cpu=not on_gpu, log_with=tracker, project_dir=config.output_dir)
 
 
-def make_loss(config: TrainConfig):
-    """The loss that the settings name. Raises ConfigError for one that cannot be imported or made."""
-    from bioemb.losses import InfoNCE, KLDistillation, M3Distillation, MatryoshkaLoss
-
-    losses = {"info_nce": InfoNCE, "kl_div": KLDistillation, "m3_kd_loss": M3Distillation}
-    name = config.loss
-    if config.knowledge_distillation and name == "info_nce":
-        name = config.kd_loss_type
-    if name in losses:
-        loss = losses[name](temperature=config.temperature, in_batch=config.use_inbatch_neg)
-    else:
-        loss = _import_loss(name, config.temperature)
-    return MatryoshkaLoss(loss, config.mrl_dims) if config.use_mrl else loss
-
-
-def _import_loss(name: str, temperature: float):
-    module_name, _, class_name = name.partition(":")
-    try:
-        loss_class = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"--loss {name}: expected info_nce or module:Class that can be imported ({error})") from None
-    if not inspect.isclass(loss_class):  # a function is a loss as it is
-        return loss_class
-    takes = inspect.signature(loss_class).parameters
-    return loss_class(temperature=temperature) if "temperature" in takes else loss_class()
-
-
-def _describe(config: TrainConfig, weights: str, processes: int) -> dict:
+def _describe(config: TrainConfig, models: dict[str, str], processes: int) -> dict:
     local = [name for name in config.train_data if Path(name).exists()]
     files = list_files(local, RECORD_SUFFIXES) if local else []
     names = [name for name in config.train_data if name not in local]
     settings = {**output_settings(config), "processes": processes, "hub_data": names}
-    return describe("train", settings, files, {"model_name_or_path": weights})
+    return describe("train", settings, files, models)
 
 
 def _begin(output: Path, description: dict, config: TrainConfig) -> bool:
@@ -173,24 +150,40 @@ def _resume_from(config: TrainConfig) -> Path | None:
     return folder
 
 
-def _examples(config: TrainConfig, encoder, accelerator):
+def _load_guide(name: str | None, config: TrainConfig) -> "Encoder | None":
+    """A frozen encoder with its own pooling and prompts, that cuts where the trained one cuts or where it must."""
+    if name is None:
+        return None
+    from bioemb.encoder import Encoder
+
+    guide = Encoder.from_pretrained(name, trust_remote_code=config.trust_remote_code).to_best_device()
+    longest = guide.layout.max_length
+    guide.set_max_length(min(config.query_max_len, longest), min(config.passage_max_len, longest))
+    return guide.requires_grad_(False).eval()
+
+
+def _examples(config: TrainConfig, encoder, guide, accelerator):
     """The collator, and the row numbers that may meet in a batch."""
     from bioemb.data.collator import Collator
     from bioemb.data.dataset import load_examples, pools_of
+    from bioemb.data.examples import Needs
 
     cache = Path(config.cache_path) if config.cache_path else work_folder(config.output_dir)
+    needs_negatives = config.loss_name in SCORED_GROUPS or not config.use_inbatch_neg
+    needs = Needs(config.group_size, config.needs_scores, needs_negatives)
     with accelerator.main_process_first():
-        dataset = load_examples(config.train_data, cache, config.train_group_size, config.knowledge_distillation)
+        dataset = load_examples(config.train_data, cache, needs)
     pools = [_some(rows, config.max_example_num_per_dataset, config.seed) for rows in pools_of(dataset)]
     if not config.same_dataset_within_batch:
         pools = [np.concatenate(pools)]
     collator = Collator(
         dataset,
         encoder.token_ids,
-        config.train_group_size,
+        config.group_size,
         config.seed,
-        teacher_scores=config.knowledge_distillation,
+        teacher_scores=config.needs_scores,
         shuffle_ratio=config.shuffle_ratio,
+        guide_token_ids=guide.token_ids if guide else None,
     )
     return collator, pools
 

@@ -1,0 +1,188 @@
+"""From flags to losses, and what a first step then shows, against the loss computed on the encoder's vectors."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import naive_losses as naive
+import pytest
+import torch
+from torch import Tensor, nn
+from training_runs import assert_equal_weights, read_lines, run_interrupted, small_run
+
+from bioemb.config import TrainConfig
+from bioemb.encoder import Encoder
+from bioemb.errors import ConfigError
+from bioemb.losses import CoSENT, InfoNCE, MarginMSE, Targets
+from bioemb.stages import train
+from bioemb.stages.train_loss import make_loss
+
+
+@pytest.fixture
+def config(tmp_path, tiny_encoder_folder) -> TrainConfig:
+    return small_run(tmp_path, tiny_encoder_folder)
+
+
+def with_rows(config: TrainConfig, rows: list[dict]) -> TrainConfig:
+    path = Path(config.output_dir).with_name("rows.jsonl")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return replace(config, train_data=(str(path),), max_steps=1, per_device_train_batch_size=len(rows))
+
+
+def first_loss(config: TrainConfig) -> float:
+    train.run(replace(config, overwrite_output_dir=True))
+    return read_lines(f"{config.output_dir}/metrics.jsonl")[0]["loss"]
+
+
+def vectors(config: TrainConfig, kind: str, *texts: str) -> Tensor:
+    encoder = Encoder.from_pretrained(config.model_name_or_path, pooling="mean")
+    encoder.set_max_length(config.query_max_len, config.passage_max_len)
+    return torch.from_numpy(encoder.encode(list(texts), kind=kind))
+
+
+ROWS = [
+    {"query": "heart drug", "pos": ["heart blood dose"], "neg": ["liver", "bone skin cell"]},
+    {"query": "kidney", "pos": ["kidney trial drug brain"]},
+    {"query": "lung gene", "pos": ["lung"], "neg": ["protein muscle nerve", "heart skin"]},
+    {"query": "brain nerve", "pos": ["nerve cell bone"]},
+]
+
+
+# From flags to a loss
+
+
+def test_flags_reach_the_constructor(config):
+    options = {"temperature": 0.5, "learn_temperature": True, "directions": "gte", "false_negative_margin": 0.25}
+    loss = make_loss(replace(config, **options))
+    assert isinstance(loss, InfoNCE) and loss.temperature == 0.5 and len(list(loss.parameters())) == 1
+    assert (loss.directions, loss.margin, loss.in_batch) == ("gte", 0.25, True)
+    assert make_loss(replace(config, guide_model_name_or_path="anything")).margin == 0
+    plain = replace(config, temperature=0.02)
+    assert isinstance(make_loss(replace(plain, loss="cosent", score_scale=5)), CoSENT)
+    assert make_loss(replace(plain, loss="cosent", score_scale=5)).scale == 5 and make_loss(plain).margin is None
+    assert isinstance(make_loss(replace(plain, knowledge_distillation=True, kd_loss_type="margin_mse")), MarginMSE)
+    assert make_loss(replace(config, loss="m3_kd_loss", kd_temperature=3)).teacher_temperature == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"loss": "cosent"}, "--temperature has no effect on --loss cosent, which takes no temperature"),
+        ({"loss": "kl_div", "directions": "both"}, "--directions has no effect on --loss kl_div"),
+        ({"loss": "m3_kd_loss", "guide_model_name_or_path": "x"}, "--guide_model_name_or_path has no effect"),
+        ({"kd_temperature": 2.0}, "--kd_temperature has no effect on --loss info_nce"),
+        ({"loss": "torch.nn:Linear", "temperature": 0.02}, "its constructor needs in_features, out_features"),
+        ({"loss": "infonce"}, "expected info_nce, kl_div"),
+        ({"loss": "os.path:nothing"}, "module:Class"),
+    ],
+)
+def test_what_would_have_no_effect_or_cannot_be_made_is_said(config, changes, said):
+    with pytest.raises(ConfigError, match=said):
+        make_loss(replace(config, **changes))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return query @ passages.T", r"the loss Own returned a tensor \[4, 12\]; expected one number"),
+        ("return 0.5", "the loss Own returned float; expected a tensor"),
+        ("return None", "the loss Own returned NoneType"),
+        ("return (query @ passages.T).detach().mean()", "the loss Own returned a number without gradient"),
+        ("return (query @ passages.T).argmax()", "the loss Own returned torch.int64"),
+    ],
+)
+def test_what_is_no_loss_is_said_with_its_name(config, tmp_path, monkeypatch, body, said):
+    name = f"own_{abs(hash(body))}"
+    (tmp_path / f"{name}.py").write_text(f"def Own(query, passages, targets):\n    {body}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=said):
+        train.run(replace(config, loss=f"{name}:Own", temperature=0.02))
+
+
+# What a first step shows
+
+
+@pytest.mark.parametrize("directions", ["query", "both", "gte"])
+@pytest.mark.parametrize("sub_batch_size", [None, 2])
+def test_rows_without_negatives_meet_those_of_the_others(config, directions, sub_batch_size):
+    config = with_rows(replace(config, directions=directions, sub_batch_size=sub_batch_size), ROWS)
+    query = vectors(config, "query", *(row["query"] for row in ROWS))
+    passages = vectors(config, "passage", *(text for row in ROWS for text in [*row["pos"], *row.get("neg", [])]))
+    sizes = [3, 1, 3, 1]
+    targets = Targets(torch.tensor([0, 3, 4, 7]), torch.arange(4), torch.tensor([0, 9, 9, 1, 2, 8, 8, 3]))
+    expected = naive.info_nce(query, passages, targets, 0.1)
+    if directions == "both":
+        expected = (expected + naive.positives_to_queries(query, passages, targets, 0.1)) / 2
+    if directions == "gte":
+        below = []  # each row alone, by its own group's size
+        for row, size in enumerate(sizes):
+            part = targets._replace(column=targets.column[[row]], group_size=size)
+            below.append(gte_of_row(query, passages, part, row))
+        expected = torch.stack(below).mean()
+    assert first_loss(config) == pytest.approx(float(expected), abs=1e-4)
+
+
+def gte_of_row(query: Tensor, passages: Tensor, targets: Targets, row: int) -> Tensor:
+    """GTE's softmax of one query, its scores listed one by one."""
+    column, size = int(targets.column), targets.group_size
+    scores = [query[row] @ passage for passage in passages]
+    scores += [query[row] @ other for index, other in enumerate(query) if index != row]
+    scores += [passages[column] @ other for other in query]
+    scores += [passages[column] @ passage for index, passage in enumerate(passages)
+               if not column <= index < column + size]  # fmt: skip
+    return torch.stack(scores).div(0.1).logsumexp(0) - query[row] @ passages[column] / 0.1
+
+
+def test_in_batch_off_and_distillation_ask_for_negatives_of_every_row(config):
+    config = with_rows(config, ROWS)
+    with pytest.raises(Exception, match="2 of 4 rows cannot be used: .*line 2: 'neg' is empty"):
+        train.run(replace(config, use_inbatch_neg=False))
+
+
+def test_a_guide_that_is_the_model_itself_judges_as_the_model_does(config):
+    rows = [{**row, "neg": row.get("neg", ["drug"])} for row in ROWS]
+    config = with_rows(replace(config, temperature=0.02), rows)
+    own = first_loss(replace(config, false_negative_margin=0.0))
+    guided = first_loss(replace(config, guide_model_name_or_path=config.model_name_or_path))
+    plain = first_loss(config)
+    assert guided == pytest.approx(own, abs=1e-5)
+    assert abs(plain - own) > 1e-3  # the margin leaves something out
+
+
+def test_scored_pairs_train_by_their_order(config):
+    pairs = [
+        ("heart", "heart blood", 5.0),
+        ("liver", "kidney", 1.5),
+        ("gene", "protein gene", 4.0),
+        ("skin", "drug", 0),
+    ]
+    rows = [{"sentence1": one, "sentence2": other, "score": score} for one, other, score in pairs]
+    config = with_rows(replace(config, loss="cosent", temperature=0.02, train_group_size=8), rows)
+    sides = enumerate(("query", "passage"))
+    one, other = (vectors(config, kind, *(pair[side] for pair in pairs)) for side, kind in sides)
+    expected = naive.ordered_couples((one * other).sum(1), [pair[2] for pair in pairs], 20)
+    assert first_loss(config) == pytest.approx(float(expected), abs=1e-4)
+
+
+# The learnt temperature
+
+
+def test_a_learnt_temperature_is_logged_trained_without_decay_and_resumed(config, monkeypatch):
+    config = replace(config, learn_temperature=True, weight_decay=0.5, temperature=0.1)
+    train.run(config)
+    found = [line["temperature"] for line in read_lines(f"{config.output_dir}/metrics.jsonl")]
+    assert all(0 < abs(value - 0.1) < 0.01 for value in found) and len(set(found)) == 8
+    other = replace(config, output_dir=config.output_dir + "-interrupted")
+    run_interrupted(other, 3, monkeypatch)
+    train.run(other)
+    assert_equal_weights(config.output_dir, other.output_dir, atol=0)
+    assert [line["temperature"] for line in read_lines(f"{other.output_dir}/metrics.jsonl")] == found
+
+
+def test_no_weight_decay_falls_on_a_scalar_of_a_loss():
+    from bioemb.optimisation import make_optimizer
+
+    loss = InfoNCE(learn_temperature=True)
+    decaying, free = make_optimizer(nn.ModuleList([nn.Linear(2, 3), loss]), 1e-3, 0.5, (0.9, 0.999), 1e-8).param_groups
+    assert [tuple(p.shape) for p in decaying["params"]] == [(3, 2)]
+    assert loss.scale.logarithm in set(free["params"]) and free["weight_decay"] == 0
