@@ -31,7 +31,7 @@ from measuring import (
     summarise,
     write_report,
 )
-from products import matrix_products
+from products import forward_gflop, matrix_products, share_of_products
 from texts import add_flags, describe, mixed_lengths, read_texts
 
 WARM_UP = 16  # texts
@@ -101,10 +101,7 @@ def work_of(options: argparse.Namespace, folder: Path) -> dict:
     texts = json.loads((folder / "texts.json").read_text())
     ids = AutoTokenizer.from_pretrained(options.model)(texts, truncation=True, max_length=options.max_length)
     lengths = [len(row) for row in ids["input_ids"]]
-    width, inner = config.hidden_size, config.intermediate_size
-    linear = 2 * (4 * width**2 + 2 * width * inner) * sum(lengths)
-    attention = 4 * width * sum(length**2 for length in lengths)
-    return {"tokens": sum(lengths), "gflop": config.num_hidden_layers * (linear + attention) / 1e9}
+    return {"tokens": sum(lengths), "gflop": forward_gflop(config, lengths)}
 
 
 def cosines(folder: Path, case: str) -> tuple[float, float]:
@@ -132,7 +129,7 @@ def make_table(summary: Summary, work: dict, close: dict, options: argparse.Name
                 ratio(summary, case, best),
                 f"{100 * (of['tokens'].median / work['tokens'] - 1):.1f} %" if of["tokens"].median else None,
                 of["peak_mb"].median,
-                _share(summary, case, work),
+                share_of_products(summary, case, work["gflop"]),
                 *(f"{value:.5f}" for value in close[case]),
             ]
         )
@@ -153,12 +150,6 @@ def make_table(summary: Summary, work: dict, close: dict, options: argparse.Name
         f"{describe(options.texts)}, {options.threads} threads"
     )
     return Table(caption, columns, rows)
-
-
-def _share(summary: Summary, case: str, work: dict) -> str | None:
-    """The needed products a CPU second, of what large products reach in the same precision."""
-    rate = summary.get("matrix products", {}).get(f"{case.rsplit(' ', 1)[-1]}_per_cpu")
-    return f"{100 * work['gflop'] / summary[case]['cpu'].median / rate.median:.0f} %" if rate else None
 
 
 def make_aims(runs: dict, close: dict) -> list[Aim]:

@@ -1,4 +1,4 @@
-"""The machine's own pace: what large matrix products of two square matrices reach on so many threads."""
+"""The machine's own pace, what large matrix products reach on so many threads, and how much of it a case uses."""
 
 import argparse
 import statistics
@@ -27,6 +27,23 @@ def matrix_products(options: argparse.Namespace) -> dict:
             key = f"{name}_per_{kind}"
             rates[key] = max(rates.get(key, 0.0), work / seconds)
     return rates
+
+
+def forward_gflop(config, lengths: list[int]) -> float:
+    """The products' work for one pass of texts of so many tokens through a BERT-like encoder, without padding."""
+    width, inner = config.hidden_size, config.intermediate_size
+    linear = 2 * (4 * width**2 + 2 * width * inner) * sum(lengths)
+    attention = 4 * width * sum(length**2 for length in lengths)
+    return config.num_hidden_layers * (linear + attention) / 1e9
+
+
+def share_of_products(summary: dict, case: str, gflop: float) -> str | None:
+    """The work a CPU second, of what large products reach in the case's precision (`bf16` or else float32)."""
+    rates = summary.get("matrix products")
+    if not rates:
+        return None
+    rate = rates["bf16_per_cpu" if "bf16" in case else "float32_per_cpu"].median
+    return f"{100 * gflop / summary[case]['cpu'].median / rate:.0f} %"
 
 
 def _product_seconds(matrix) -> tuple[float, float]:

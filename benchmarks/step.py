@@ -1,0 +1,311 @@
+"""One training step of an encoder on real pairs: bioemb beside FlagEmbedding and sentence-transformers.
+
+    pip install -e '.[cpu,bench]'
+    python benchmarks/step.py --model path/to/all-MiniLM-L6-v2 --texts abstracts.jsonl.gz
+    python benchmarks/step.py --quick
+
+Each case trains through its package's own trainer for a few steps: a title is the query, its abstract the positive,
+another article's abstract the negative; queries to 64 tokens, passages to 256. A step is what passes from the end of
+one to the end of the next, the preparation of its batch included; the first is not counted. Every trainer gets the same
+model folder, whose dropout is `--dropout`. Memory is the peak of the whole process.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from measuring import (
+    Aim,
+    Runs,
+    Summary,
+    Table,
+    chosen,
+    cpu_seconds,
+    in_turn,
+    make_parser,
+    own_commands,
+    parse,
+    peak_mb,
+    print_case,
+    ratio,
+    run_by_turns,
+    summarise,
+    write_report,
+)
+from products import forward_gflop, matrix_products, share_of_products
+from texts import add_flags, describe, read_texts
+
+QUERY_TOKENS, PASSAGE_TOKENS, GROUP = 64, 256, 2
+TEMPERATURE, LEARNING_RATE = 0.02, 1e-5
+LARGE = "large batch: "
+
+
+class Steps:
+    """When each step ended."""
+
+    def __init__(self):
+        self.ends: list[tuple[float, float]] = []
+
+    def end(self) -> None:
+        self.ends.append((cpu_seconds(), time.perf_counter()))
+
+    def costs(self) -> dict:
+        """Median CPU and wall seconds of the steps but the first, and the peak until now."""
+        pairs = list(zip(self.ends, self.ends[1:], strict=False))
+        cpu, wall = (statistics.median(after[i] - before[i] for before, after in pairs) for i in (0, 1))
+        return {"cpu": cpu, "wall": wall, "peak_mb": peak_mb()}
+
+
+def ours(options: argparse.Namespace, bf16: bool, sub_batch_size: int | None = None) -> dict:
+    from bioemb.config import TrainConfig
+    from bioemb.stages.train import run
+    from bioemb.trainer import Trainer
+
+    steps, step = Steps(), Trainer.step
+
+    def timed(*arguments, **named):
+        result = step(*arguments, **named)
+        steps.end()
+        return result
+
+    Trainer.step = timed
+    run(
+        TrainConfig(
+            output_dir=str(options.folder / options.one),
+            model_name_or_path=str(options.folder / "model"),
+            train_data=(str(options.folder / "rows.jsonl"),),
+            train_group_size=GROUP,
+            query_max_len=QUERY_TOKENS,
+            passage_max_len=PASSAGE_TOKENS,
+            per_device_train_batch_size=batch_of(options),
+            sub_batch_size=sub_batch_size,
+            temperature=TEMPERATURE,
+            learning_rate=LEARNING_RATE,
+            dropout=options.dropout,
+            max_steps=options.steps,
+            bf16=bf16,
+            overwrite_output_dir=True,
+        )
+    )
+    return steps.costs()
+
+
+def flag_embedding(options: argparse.Namespace, bf16: bool) -> dict:
+    from FlagEmbedding.finetune.embedder.encoder_only.base import (
+        EncoderOnlyEmbedderDataArguments,
+        EncoderOnlyEmbedderModelArguments,
+        EncoderOnlyEmbedderRunner,
+        EncoderOnlyEmbedderTrainingArguments,
+    )
+
+    runner = EncoderOnlyEmbedderRunner(
+        EncoderOnlyEmbedderModelArguments(str(options.folder / "model")),
+        EncoderOnlyEmbedderDataArguments(
+            train_data=[str(options.folder / "rows.jsonl")],
+            train_group_size=GROUP,
+            query_max_len=QUERY_TOKENS,
+            passage_max_len=PASSAGE_TOKENS,
+        ),
+        EncoderOnlyEmbedderTrainingArguments(
+            **trainer_settings(options, bf16),
+            temperature=TEMPERATURE,
+            sentence_pooling_method="mean",
+            normalize_embeddings=True,
+        ),
+    )
+    return run_trainer(runner.trainer)
+
+
+def sentence_transformers(options: argparse.Namespace, bf16: bool, mini_batch_size: int | None = None) -> dict:
+    from datasets import Dataset
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.sentence_transformer import losses
+
+    model = SentenceTransformer(str(options.folder / "model"), device="cpu")
+    model.max_seq_length = PASSAGE_TOKENS  # one length for both; hardly a title has more than 64 tokens
+    scale = 1 / TEMPERATURE
+    loss = (
+        losses.CachedMultipleNegativesRankingLoss(model, scale=scale, mini_batch_size=mini_batch_size)
+        if mini_batch_size
+        else losses.MultipleNegativesRankingLoss(model, scale=scale)
+    )
+    rows = [json.loads(line) for line in (options.folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
+    dataset = Dataset.from_dict(
+        {
+            "anchor": [row["query"] for row in rows],
+            "positive": [row["pos"][0] for row in rows],
+            "negative": [row["neg"][0] for row in rows],
+        }
+    )
+    arguments = SentenceTransformerTrainingArguments(**trainer_settings(options, bf16))
+    return run_trainer(SentenceTransformerTrainer(model, arguments, train_dataset=dataset, loss=loss))
+
+
+def trainer_settings(options: argparse.Namespace, bf16: bool) -> dict:
+    """For the trainers that are made of the one of transformers."""
+    return {
+        "output_dir": str(options.folder / options.one),
+        "per_device_train_batch_size": batch_of(options),
+        "learning_rate": LEARNING_RATE,
+        "max_steps": options.steps,
+        "bf16": bf16,
+        "use_cpu": True,
+        "save_strategy": "no",
+        "report_to": "none",
+        "dataloader_drop_last": True,
+        "disable_tqdm": True,
+    }
+
+
+def run_trainer(trainer) -> dict:
+    from transformers import TrainerCallback
+
+    steps = Steps()
+
+    class Ends(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            steps.end()
+
+    trainer.add_callback(Ends())
+    trainer.train()
+    return steps.costs()
+
+
+CASES = {
+    "matrix products": matrix_products,
+    "bioemb float32, one pass": lambda options: ours(options, False),
+    "bioemb bf16, one pass": lambda options: ours(options, True),
+    "bioemb bf16, sub-batches": lambda options: ours(options, True, options.sub_batch),
+    "sentence-transformers float32": lambda options: sentence_transformers(options, False),
+    "sentence-transformers bf16": lambda options: sentence_transformers(options, True),
+    "sentence-transformers bf16, cached": lambda options: sentence_transformers(options, True, options.sub_batch),
+    "FlagEmbedding float32": lambda options: flag_embedding(options, False),
+    "FlagEmbedding bf16": lambda options: flag_embedding(options, True),
+    LARGE + "bioemb bf16, sub-batches": lambda options: ours(options, True, options.sub_batch),
+    LARGE + "sentence-transformers bf16, cached": lambda options: sentence_transformers(
+        options, True, options.sub_batch
+    ),
+}
+
+
+def batch_of(options: argparse.Namespace) -> int:
+    return options.large if options.one.startswith(LARGE) else options.queries
+
+
+def prepare(folder: Path, options: argparse.Namespace) -> dict[int, float]:
+    """Rows and the model with the dropout asked for; the GFLOP of a step's needed products, by queries in a batch."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    from bioemb.model_folder import find_folder
+
+    shutil.copytree(find_folder(options.model), folder / "model")
+    path = folder / "model" / "config.json"
+    dropout = {"hidden_dropout_prob": options.dropout, "attention_probs_dropout_prob": options.dropout}
+    path.write_text(json.dumps(json.loads(path.read_text()) | dropout))
+    texts = read_texts(options.texts, options.steps * max(options.queries, options.large))
+    with open(folder / "rows.jsonl", "w", encoding="utf-8") as out:
+        for row, text in enumerate(texts):
+            other = texts[(row + len(texts) // 2) % len(texts)]
+            out.write(json.dumps({"query": text.title, "pos": [text.abstract], "neg": [other.abstract]}) + "\n")
+    config, tokenizer = AutoConfig.from_pretrained(options.model), AutoTokenizer.from_pretrained(options.model)
+    lengths = []
+    for some, limit in (
+        ([text.title for text in texts], QUERY_TOKENS),
+        ([text.abstract for text in texts], PASSAGE_TOKENS),
+    ):
+        lengths.append([len(ids) for ids in tokenizer(some, truncation=True, max_length=limit)["input_ids"]])
+    passes = 3  # forward, and two products as large backward
+    one = passes * forward_gflop(config, [*lengths[0], *lengths[1] * GROUP]) / len(texts)
+    return {count: one * count for count in {options.queries, options.large}}
+
+
+def make_table(summary: Summary, names: list[str], queries: int, gflop: float, options: argparse.Namespace) -> Table:
+    rows = [
+        [
+            name.removeprefix(LARGE),
+            summary[name]["cpu"],
+            summary[name]["wall"],
+            queries / summary[name]["cpu"].median,
+            ratio(summary, name, "bioemb bf16, one pass") if not name.startswith(LARGE) else None,
+            summary[name]["peak_mb"].median,
+            share_of_products(summary, name, gflop),
+        ]
+        for name in names
+        if name in summary
+    ]
+    caption = (
+        f"{queries:,} queries x {GROUP} passages, sub-batches of {options.sub_batch}, dropout {options.dropout}, "
+        f"{gflop:,.0f} GFLOP a step, {describe(options.texts)}, {options.threads} threads"
+    )
+    columns = [
+        "case",
+        "CPU s a step (least, most)",
+        "wall s",
+        "queries a CPU s",
+        "times bioemb bf16, one pass",
+        "peak MB",
+        "of the product rate",
+    ]
+    return Table(caption, columns, rows)
+
+
+def make_aims(runs: Runs) -> list[Aim]:
+    summary = summarise(runs)
+    one, two = "bioemb bf16, one pass", "bioemb bf16, sub-batches"
+    plain, cached = "sentence-transformers bf16", "sentence-transformers bf16, cached"
+
+    def times(peer: str, case: str) -> float | None:
+        found = in_turn(runs, peer, case)
+        return found.median if found else None
+
+    large = summary.get(LARGE + two)
+    return [
+        Aim("step in one pass: times FlagEmbedding's queries a CPU second", times("FlagEmbedding float32", one), 2.5),
+        Aim("step in one pass: times sentence-transformers bf16's", times(plain, one), 1.8),
+        Aim(
+            "step in one pass: of sentence-transformers bf16's memory", ratio(summary, one, plain, "peak_mb"), at_most=1
+        ),
+        Aim("step in sub-batches: times sentence-transformers bf16 cached's", times(cached, two), 1.8),
+        Aim("step in sub-batches: of its memory", ratio(summary, two, cached, "peak_mb"), at_most=1),
+        Aim("step of 1,024 queries: peak MB", large["peak_mb"].median if large else None, at_most=4096),
+    ]
+
+
+def main() -> None:
+    flags = make_parser(__doc__)
+    add_flags(flags)
+    flags.add_argument("--queries", type=int, default=64, help="of a step")
+    flags.add_argument("--large", type=int, default=1024, help="queries of the large batch; 0: none")
+    flags.add_argument("--sub_batch", type=int, default=16, help="queries (texts, where the peer counts so) at once")
+    flags.add_argument("--steps", type=int, default=4, help="steps of a run; the first is not counted")
+    flags.add_argument("--dropout", type=float, default=0.0)
+    options = parse(flags, queries=8, large=0, sub_batch=4, steps=3, repeats=1)
+    if options.one:
+        print_case(CASES, options)
+        return
+    names = [name for name in chosen(list(CASES), options) if options.large or not name.startswith(LARGE)]
+    with tempfile.TemporaryDirectory() as folder:
+        gflop = prepare(Path(folder), options)
+        commands = own_commands(names, Path(folder))
+        large = {name: commands.pop(name) for name in names if name.startswith(LARGE)}
+        runs, left_out = run_by_turns(commands, options.repeats, options.threads)
+        large_runs, large_left_out = run_by_turns(large, 1, options.threads)
+    runs, left_out = runs | large_runs, left_out | large_left_out
+    summary = summarise(runs)
+    small = [name for name in names if not name.startswith(LARGE) and name != "matrix products"]
+    tables = [make_table(summary, small, options.queries, gflop[options.queries], options)]
+    if large:
+        tables.append(make_table(summary, list(large), options.large, gflop[options.large], options))
+    write_report("step", options, tables, make_aims(runs), {"runs": runs, "left out": left_out, "gflop": gflop})
+
+
+if __name__ == "__main__":
+    main()
