@@ -16,7 +16,8 @@ from bioemb.encoding import encode_texts
 from bioemb.errors import ConfigError, DataError, ModelError
 from bioemb.log import logger
 from bioemb.model_folder import Layout, find_folder, read_layout, weights_hash, write_layout
-from bioemb.pooling import POOLING
+from bioemb.packing import Packed, first_position, has_kernel, pack, prepare
+from bioemb.pooling import POOLING, pool_padded
 
 Tokens = dict[str, Tensor]  # input_ids [n, t], attention_mask [n, t]
 Kind = Literal["query", "passage"]
@@ -33,6 +34,9 @@ class Encoder(nn.Module):
         self.max_length = {"query": layout.max_length, "passage": layout.max_length, None: layout.max_length}
         self.source = ""  # path or name that it was loaded from
         self.weights_hash = ""  # of the folder that it was loaded from
+        self.packs = prepare(backbone)  # whether texts can stand in one row without padding
+        self.first_position = first_position(backbone)
+        self.options = {"use_cache": False} if _is_causal(backbone) else {}  # keys and values are for generation
         for name, parameter in backbone.named_parameters():
             if "pooler." in name:  # saved as it came, never used: DDP must not wait for its gradient
                 parameter.requires_grad_(False)
@@ -98,8 +102,8 @@ class Encoder(nn.Module):
                 if isinstance(getattr(module, name, None), float):
                     setattr(module, name, share)
 
-    def forward(self, *groups: Tokens) -> tuple[Tensor, ...]:
-        """Vectors [n_i, d] of each group of tokens [n_i, t_i]; one call per step, so that DDP sees one forward."""
+    def forward(self, *groups: Tokens | Packed) -> tuple[Tensor, ...]:
+        """Vectors [n_i, d] of each group of n_i texts; one call per step, so that DDP sees one forward."""
         return tuple(self._embed(tokens) for tokens in groups)
 
     def encode(
@@ -128,6 +132,18 @@ class Encoder(nn.Module):
             raise DataError(f"the tokenizer of {self.source or 'the model'} finds nothing in the text {empty[:80]!r}")
         return token_ids
 
+    def batch(
+        self, token_ids: Sequence[list[int]], *, half: bool = False, multiple: int | None = None
+    ) -> Tokens | Packed:
+        """The texts as the model takes them here, on its device: packed where that works and pays, else padded.
+
+        half: they will be encoded in half precision; multiple: padded, to a multiple of so many tokens.
+        """
+        device = self.device
+        if self.packs and multiple is None and (device.type == "cpu" or half and has_kernel(device)):
+            return pack(token_ids, self.first_position).to(device)
+        return {name: tensor.to(device) for name, tensor in self.pad(token_ids, multiple).items()}
+
     def pad(self, token_ids: Sequence[list[int]], multiple: int | None = None) -> Tokens:
         """Token ids as tensors [n, t], padded on the right to the longest (to a multiple of so many tokens)."""
         batch = self.tokenizer.pad(
@@ -153,9 +169,14 @@ class Encoder(nn.Module):
         )
         write_layout(folder, layout, self.width)
 
-    def _embed(self, tokens: Tokens) -> Tensor:
-        hidden = self.backbone(**tokens).last_hidden_state  # [n, t, d]
-        vectors = POOLING[self.layout.pooling](hidden, tokens["attention_mask"])  # [n, d]
+    def _embed(self, tokens: Tokens | Packed) -> Tensor:
+        if isinstance(tokens, Packed):
+            hidden = self.backbone(**tokens._asdict(), **self.options).last_hidden_state[0]  # [T, d]
+            lengths = tokens.segments.offsets.diff().long()
+            vectors = POOLING[self.layout.pooling](hidden, lengths)  # [n, d]
+        else:
+            hidden = self.backbone(**tokens, **self.options).last_hidden_state  # [n, t, d]
+            vectors = pool_padded(self.layout.pooling, hidden, tokens["attention_mask"])
         return F.normalize(vectors.float(), dim=-1) if self.layout.normalize else vectors.float()
 
 
@@ -241,5 +262,5 @@ def _positions(backbone: nn.Module) -> int:
     """How many tokens the model takes; models of RoBERTa's kind leave the first positions to padding."""
     for name, module in backbone.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+            return module.num_embeddings - first_position(backbone)
     return getattr(backbone.config, "max_position_embeddings", None) or UNBOUNDED

@@ -49,8 +49,7 @@ def encode_texts(
     vectors = np.empty((len(texts), encoder.width), np.float32)
     with evaluating(encoder), torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         for rows in token_batches([len(ids) for ids in token_ids], budget):
-            tokens = encoder.pad([token_ids[row] for row in rows])
-            (batch,) = encoder({name: tensor.to(device) for name, tensor in tokens.items()})
+            (batch,) = encoder(encoder.batch([token_ids[row] for row in rows], half=bf16))
             vectors[rows] = batch.float().cpu().numpy()
     finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():

@@ -1,32 +1,35 @@
-"""From token vectors to one vector per text: [n, t, d] and the mask [n, t] of real tokens to [n, d]."""
+"""From token vectors to one vector per text.
+
+The real tokens of all texts stand in one row [T, d], padding left out; lengths int64 [n] say which are whose.
+"""
 
 import torch
 from torch import Tensor
 
 
-def mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the real tokens, summed in float32."""
-    weights = mask.unsqueeze(-1).to(torch.float32)  # [n, t, 1]
-    return (hidden.float() * weights).sum(1) / weights.sum(1).clamp(min=1)
+def mean(tokens: Tensor, lengths: Tensor) -> Tensor:
+    """The mean, summed in float32, text by text: the others of a batch do not change a bit of it."""
+    return torch.segment_reduce(tokens.float(), "mean", lengths=lengths, axis=0, unsafe=True)
 
 
-def cls(hidden: Tensor, mask: Tensor) -> Tensor:
-    """The first real token, wherever the padding is."""
-    return _at(hidden, mask.long().argmax(1))
+def cls(tokens: Tensor, lengths: Tensor) -> Tensor:
+    """The first token."""
+    return tokens[lengths.cumsum(0) - lengths]
 
 
-def last(hidden: Tensor, mask: Tensor) -> Tensor:
-    """The last real token, wherever the padding is."""
-    return _at(hidden, mask.shape[1] - 1 - mask.long().flip(1).argmax(1))
+def last(tokens: Tensor, lengths: Tensor) -> Tensor:
+    """The last token."""
+    return tokens[lengths.cumsum(0) - 1]
 
 
-def maximum(hidden: Tensor, mask: Tensor) -> Tensor:
-    """The largest value of each dimension over the real tokens."""
-    return hidden.masked_fill(~mask.bool().unsqueeze(-1), torch.finfo(hidden.dtype).min).amax(1)
-
-
-def _at(hidden: Tensor, position: Tensor) -> Tensor:
-    return hidden[torch.arange(len(hidden), device=hidden.device), position]
+def maximum(tokens: Tensor, lengths: Tensor) -> Tensor:
+    """The largest value of each dimension."""
+    return torch.segment_reduce(tokens.float(), "max", lengths=lengths, axis=0, unsafe=True)
 
 
 POOLING = {"mean": mean, "cls": cls, "last": last, "max": maximum}
+
+
+def pool_padded(how: str, hidden: Tensor, mask: Tensor) -> Tensor:
+    """Pool token vectors [n, t, d] over the real tokens, where the mask [n, t] is not 0, whichever side is padded."""
+    return POOLING[how](hidden[mask.bool()], mask.sum(1, dtype=torch.int64))

@@ -19,7 +19,7 @@ ROWS = (  # a file imports from rows above its own here, and from its own packag
     ("", "records", "errors", "log"),  # "" is bioemb/__init__.py: the version
     ("flags", "files", "blocks", "tables", "pooling", "distributed"),
     ("config/", "manifest", "data/", "losses/", "mining/"),  # the last three are strangers to each other and to config
-    ("model_folder", "encoding", "gradcache"),
+    ("model_folder", "encoding", "gradcache", "packing"),
     ("encoder",),
     ("averaging", "batch_targets", "checkpoint", "optimisation", "updates", "watching"),
     ("trainer", "evaluation/", "demo/", "report"),
@@ -48,7 +48,7 @@ DOORS = {  # third party: the files or packages that may import it; numpy and to
     "Stemmer": {"evaluation/"},
     "tokenizers": {"demo/"},
     "tqdm": {"log"},
-    "transformers": {"encoder", "optimisation", "demo/model"},
+    "transformers": {"encoder", "packing", "optimisation", "demo/model"},
     "yaml": {"flags", "stages/run"},
     "zstandard": {"files"},
 }
