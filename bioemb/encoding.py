@@ -18,9 +18,6 @@ from bioemb.log import progress
 if TYPE_CHECKING:
     from bioemb.encoder import Encoder, Kind
 
-CPU_BATCH_TOKENS = 2048  # fits the caches of a core or two; larger batches were slower
-GPU_BATCH_TOKENS = 65536
-
 
 class Texts(Protocol):
     """Texts by slices, in memory or on disk."""
@@ -43,8 +40,7 @@ def encode_texts(
     for index, text in enumerate(texts):
         if not isinstance(text, str):
             raise DataError(f"text {index} to encode is {type(text).__name__}, expected str")
-    device = encoder.device
-    budget = batch_tokens or (CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS)
+    device, budget = encoder.device, batch_tokens or encoder.batch_tokens
     token_ids = encoder.token_ids(texts, kind)
     vectors = np.empty((len(texts), encoder.width), np.float32)
     with evaluating(encoder), torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
@@ -77,6 +73,21 @@ def token_batches(lengths: Sequence[int], budget: int) -> Iterator[np.ndarray]:
         size = max(1, budget // max(1, lengths[order[start]]))
         yield order[start : start + size]
         start += size
+
+
+def plan_sub_batches(
+    lengths: Sequence[int], batch_tokens: int, graph_tokens: int | None
+) -> tuple[list[np.ndarray], int]:
+    """The rows of a training step's sub-batches, and how many of the last ones may keep their graph.
+
+    graph_tokens: so many tokens' activations fit in memory at once (one text's do in any case); None: all of them.
+    """
+    if graph_tokens is None:
+        sub_batches = list(token_batches(lengths, batch_tokens))
+        return sub_batches, len(sub_batches)
+    sub_batches = list(token_batches(lengths, min(batch_tokens, graph_tokens)))
+    tokens = np.cumsum([sum(lengths[row] for row in rows) for rows in reversed(sub_batches)])
+    return sub_batches, int((tokens <= graph_tokens).sum())
 
 
 def encode_to_blocks(

@@ -1,8 +1,9 @@
 """Exact gradients of a large batch in the memory of a small one (GradCache, arXiv 2101.06983).
 
-First pass: vectors of every sub-batch without a graph. The loss of all vectors gives the gradient of each. Second
+First pass: vectors of every sub-batch, without a graph. The loss of all vectors gives the gradient of each. Second
 pass: each sub-batch again, with a graph, against its vectors' gradient. Random state is replayed, so that dropout
-draws the same masks in both passes and the gradient equals that of the plain step.
+draws the same masks in both passes and the gradient equals that of the plain step. The last sub-batches may keep their
+graph from the first pass, as many as memory allows, and need no second: memory buys time smoothly.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,27 +22,33 @@ def cached_backward(
     loss_of: Callable[[Tensor], Tensor],
     backward: Callable[[Tensor], None],
     unsynced: Callable[[], AbstractContextManager] = nullcontext,
+    keep: int = 0,
 ) -> Tensor:
     """Accumulate the gradient of `loss_of(all vectors)` and return the loss.
 
     embed: a sub-batch to its vectors [n_i, d]; loss_of: vectors [n, d] in the order of the sub-batches to a scalar;
     backward: how the loss is differentiated (a gradient scaler goes here); unsynced: entered around every
-    sub-batch but the last, so that DDP exchanges gradients once.
+    sub-batch but the last that is run with a graph, so that DDP exchanges gradients once; keep: how many of the last
+    sub-batches keep their graph, fewer than all: the first is always run again.
     """
+    again = max(1, len(sub_batches) - keep)
     states, vectors = [], []
-    with torch.no_grad():
-        for sub_batch in sub_batches:
-            states.append(RandomState())
+    for number, sub_batch in enumerate(sub_batches):
+        states.append(RandomState())
+        with unsynced(), torch.set_grad_enabled(number >= again):
             vectors.append(embed(sub_batch))
     after = RandomState()
-    cached = torch.cat(vectors).requires_grad_()
+    cached = torch.cat([some.detach() for some in vectors]).requires_grad_()
     loss = loss_of(cached)
     backward(loss)
     gradients = cached.grad.split([len(some) for some in vectors])
-    for number, (sub_batch, state, gradient) in enumerate(zip(sub_batches, states, gradients, strict=True), start=1):
-        with unsynced() if number < len(sub_batches) else nullcontext():
-            state.restore()
-            torch.autograd.backward(embed(sub_batch), gradient)
+    with unsynced():
+        while len(vectors) > again:
+            torch.autograd.backward(vectors.pop(), gradients[len(vectors)])
+    for number in range(again):
+        with unsynced() if number < again - 1 else nullcontext():
+            states[number].restore()
+            torch.autograd.backward(embed(sub_batches[number]), gradients[number])
     after.restore()
     return loss.detach()
 

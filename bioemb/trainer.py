@@ -7,9 +7,11 @@ batch fits in memory that of `gradcache.py`. Here they meet.
 import json
 from collections.abc import Callable
 from contextlib import nullcontext
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +22,7 @@ from bioemb.config import TrainConfig
 from bioemb.data.collator import Batch, Collator
 from bioemb.distributed import sum_over_processes
 from bioemb.encoder import Encoder, Tokens
+from bioemb.encoding import plan_sub_batches
 from bioemb.errors import ConfigError, ModelError
 from bioemb.gradcache import cached_backward
 from bioemb.log import logger, progress
@@ -31,10 +34,12 @@ from bioemb.updates import Updates
 from bioemb.watching import Interruption, Window
 
 if TYPE_CHECKING:
-    import numpy as np
     from accelerate import Accelerator
 
+    from bioemb.packing import Packed
+
 Loss = Callable[[Tensor, Tensor, Targets], Tensor]
+SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")  # the weights are spread over the processes
 
 
 class Trainer:
@@ -176,29 +181,39 @@ class Trainer:
 
     def _backward(self, batch: Batch, scale: float) -> Tensor:
         """Accumulate the gradient of `scale` times this process's loss; returns that number."""
-        if not self.config.sub_batch_size:
-            query, passages = self.model(self._tokens(batch.queries), self._tokens(batch.passages))
-            loss = self._loss(query, passages, batch) * scale
-            self.accelerator.backward(loss)
-            return loss.detach()
         texts = batch.queries + batch.passages
-        order = sorted(range(len(texts)), key=lambda index: -len(texts[index]))
-        size = self.config.sub_batch_size * self.config.train_group_size
-        sub_batches = [[texts[index] for index in order[i : i + size]] for i in range(0, len(order), size)]
-        place = torch.empty(len(order), dtype=torch.int64)
-        place[torch.tensor(order)] = torch.arange(len(order))
+        sub_batches, keep = self._plan(texts, len(batch.queries))
+        place = torch.from_numpy(np.argsort(np.concatenate(sub_batches)))  # of each text among the sub-batches
 
         def loss_of(vectors: Tensor) -> Tensor:
             query, passages = vectors[place.to(vectors.device)].split([len(batch.queries), len(batch.passages)])
             return self._loss(query, passages, batch) * scale
 
+        def tokens(rows: np.ndarray) -> "Tokens | Packed":
+            half = self.accelerator.mixed_precision != "no"
+            return self.encoder.batch([texts[row] for row in rows], half=half, multiple=self.config.pad_to_multiple_of)
+
+        if keep == len(sub_batches):  # every graph fits: one pass, one call of the model
+            loss = loss_of(torch.cat(self.model(*map(tokens, sub_batches))))
+            self.accelerator.backward(loss)
+            return loss.detach()
         return cached_backward(
-            lambda ids: self.model(self._tokens(ids))[0],
+            lambda rows: self.model(tokens(rows))[0],
             sub_batches,
             loss_of,
             self.accelerator.backward,
             lambda: self._unsynced(True),
+            keep,
         )
+
+    def _plan(self, texts: list[list[int]], queries: int) -> tuple[list["np.ndarray"], int]:
+        """The rows of each sub-batch, and how many of the last ones keep their graph."""
+        size, lengths = self.config.sub_batch_size, [len(ids) for ids in texts]
+        if self.accelerator.distributed_type in SHARDED:  # every process must run the model equally often
+            parts = ceil(self.config.per_device_train_batch_size / size) if size else 1
+            order = np.argsort(-np.array(lengths), kind="stable")
+            return np.array_split(order, min(parts, queries)), 0 if size else 1
+        return plan_sub_batches(lengths, self.encoder.batch_tokens, sum(lengths) * size // queries if size else None)
 
     def _loss(self, query: Tensor, passages: Tensor, batch: Batch) -> Tensor:
         """The loss of local queries [b, d] against the passages here or, asked for, of all processes."""
@@ -206,10 +221,6 @@ class Trainer:
         if self.config.negatives_cross_device:
             passages, targets = across_processes(passages, targets)
         return require_scalar(self.loss(query, passages, targets), self.loss)
-
-    def _tokens(self, token_ids: list[list[int]]) -> Tokens:
-        tokens = self.encoder.pad(token_ids, self.config.pad_to_multiple_of)
-        return {name: tensor.to(self.accelerator.device) for name, tensor in tokens.items()}
 
     def _unsynced(self, wanted: bool):
         """DDP keeps its gradients to itself within this, so that they are exchanged once in a step."""

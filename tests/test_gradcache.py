@@ -17,8 +17,9 @@ def contrast(vectors: torch.Tensor) -> torch.Tensor:
     return torch.logsumexp(vectors @ vectors.T, dim=1).mean()
 
 
+@pytest.mark.parametrize("keep", [0, 1, 2, 9])
 @pytest.mark.parametrize("sizes", [(4, 4, 4), (7, 1, 4), (12,)])
-def test_sub_batches_give_the_plain_gradient_with_the_same_dropout(sizes):
+def test_sub_batches_give_the_plain_gradient_with_the_same_dropout(sizes, keep):
     inputs = torch.randn(12, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).split(sizes)
     plain, cached = make_model(), make_model()
     start = RandomState()
@@ -26,31 +27,34 @@ def test_sub_batches_give_the_plain_gradient_with_the_same_dropout(sizes):
     plain_loss.backward()
     after = torch.rand(3)
     start.restore()
-    cached_loss = cached_backward(cached, inputs, contrast, lambda loss: loss.backward())
+    cached_loss = cached_backward(cached, inputs, contrast, lambda loss: loss.backward(), keep=keep)
     torch.testing.assert_close(cached_loss, plain_loss.detach(), rtol=0, atol=1e-12)
     for one, other in zip(plain.parameters(), cached.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=1e-12)
     torch.testing.assert_close(torch.rand(3), after)  # what follows draws as if there had been one pass
 
 
-def test_only_the_last_sub_batch_is_synchronised():
-    entered = []
+@pytest.mark.parametrize(("keep", "graphs"), [(0, 3), (1, 3), (2, 3), (7, 3)])
+def test_only_the_last_sub_batch_with_a_graph_is_synchronised(keep, graphs):
+    inside, runs = [], []
 
     class Unsynced:
         def __enter__(self):
-            entered.append("unsynced")
+            inside.append(True)
 
         def __exit__(self, *_):
-            pass
+            inside.pop()
 
     def embed(some):
         if torch.is_grad_enabled():
-            entered.append("pass")
+            runs.append(bool(inside))
         return some * weight
 
     weight = torch.ones(1, requires_grad=True)
-    cached_backward(embed, [torch.ones(2, 1)] * 3, contrast, lambda loss: loss.backward(), Unsynced)
-    assert entered == ["unsynced", "pass", "unsynced", "pass", "pass"]
+    weight.register_hook(lambda gradient: runs.append("unsynced" if inside else "synced"))
+    cached_backward(embed, [torch.ones(2, 1)] * 3, contrast, lambda loss: loss.backward(), Unsynced, keep)
+    assert [run for run in runs if isinstance(run, bool)] == [True] * (graphs - 1) + [False]
+    assert [run for run in runs if isinstance(run, str)] == ["unsynced"] * (graphs - 1) + ["synced"]
 
 
 def test_a_scaled_backward_scales_the_whole_gradient():
