@@ -7,7 +7,7 @@ from torch import Tensor
 from bioemb.data.collator import Batch
 from bioemb.distributed import gather
 from bioemb.encoder import Encoder
-from bioemb.encoding import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS, token_batches
+from bioemb.encoding import token_batches
 from bioemb.losses import Targets
 
 
@@ -43,10 +43,8 @@ def across_processes(passages: Tensor, targets: Targets) -> tuple[Tensor, Target
 @torch.no_grad()
 def guide_vectors(guide: Encoder, token_ids: list[list[int]]) -> Tensor:
     """A frozen encoder's vectors [n, e] of token ids, on its device, in their order."""
-    budget = CPU_BATCH_TOKENS if guide.device.type == "cpu" else GPU_BATCH_TOKENS
     vectors = torch.empty(len(token_ids), guide.width, device=guide.device)
-    for rows in token_batches([len(ids) for ids in token_ids], budget):
-        tokens = guide.pad([token_ids[row] for row in rows])
-        (some,) = guide({name: tensor.to(guide.device) for name, tensor in tokens.items()})
+    for rows in token_batches([len(ids) for ids in token_ids], guide.batch_tokens):
+        (some,) = guide(guide.batch([token_ids[row] for row in rows]))
         vectors[torch.from_numpy(rows).to(guide.device)] = some.float()
     return vectors
