@@ -6,7 +6,8 @@
 The first smooths the noise of the last steps; the second gives back some of what fine-tuning on one field forgot.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,18 @@ class MovingAverage:
         """Replace the module's weights by their average."""
         for name, weight in _trained(module).items():
             weight.copy_(self.weights[name])
+
+    @contextmanager
+    def standing_in(self, module: nn.Module) -> Iterator[None]:
+        """The average in the place of the module's weights, and then these again, to the bit."""
+        weights = {name: weight.detach().clone() for name, weight in _trained(module).items()}
+        self.put_into(module)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, weight in _trained(module).items():
+                    weight.copy_(weights[name])
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from torch import Tensor
 from bioemb.data.collator import Batch
 from bioemb.distributed import gather
 from bioemb.encoder import Encoder
-from bioemb.encoding import token_batches
+from bioemb.encoding import encode_ids
 from bioemb.losses import Targets
 
 
@@ -24,8 +24,8 @@ def make_targets(batch: Batch, group_size: int, device: torch.device, guide: Enc
         passage_identity=tensor(batch.passage_identity),
         teacher_scores=tensor(batch.teacher_scores),
         group_size=group_size,
-        query_guide=guide_vectors(guide, batch.guide_queries) if guide else None,
-        passage_guide=guide_vectors(guide, batch.guide_passages) if guide else None,
+        query_guide=encode_ids(guide, batch.guide_queries) if guide else None,
+        passage_guide=encode_ids(guide, batch.guide_passages) if guide else None,
         group_sizes=None if (sizes == group_size).all() else tensor(sizes),
     )
 
@@ -38,13 +38,3 @@ def across_processes(passages: Tensor, targets: Targets) -> tuple[Tensor, Target
     if targets.passage_guide is not None:
         targets = targets._replace(passage_guide=gather(targets.passage_guide)[0])
     return passages, targets
-
-
-@torch.no_grad()
-def guide_vectors(guide: Encoder, token_ids: list[list[int]]) -> Tensor:
-    """A frozen encoder's vectors [n, e] of token ids, on its device, in their order."""
-    vectors = torch.empty(len(token_ids), guide.width, device=guide.device)
-    for rows in token_batches([len(ids) for ids in token_ids], guide.batch_tokens):
-        (some,) = guide(guide.batch([token_ids[row] for row in rows]))
-        vectors[torch.from_numpy(rows).to(guide.device)] = some.float()
-    return vectors

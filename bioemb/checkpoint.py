@@ -27,6 +27,10 @@ def list_checkpoints(output_dir: str | Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix(PREFIX)))
 
 
+def folder_of(output_dir: str | Path, step: int) -> Path:
+    return Path(output_dir) / f"{PREFIX}{step}"
+
+
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
     """The optimiser's state by parameter number and name: `17.exp_avg`."""
     state = optimizer.state_dict()["state"]
@@ -86,7 +90,8 @@ def read_state(folder: Path) -> dict[str, Any]:
         raise DataError(f"this is not a checkpoint of a training run ({error})", folder) from None
 
 
-def drop_old(output_dir: str | Path, limit: int | None) -> None:
-    """Remove the oldest checkpoints beyond the limit."""
-    for path in list_checkpoints(output_dir)[: -limit if limit else 0]:
+def drop_old(output_dir: str | Path, limit: int | None, kept: int = 0) -> None:
+    """Remove the oldest checkpoints beyond the limit, which does not count the one of step `kept`."""
+    found = [path for path in list_checkpoints(output_dir) if path.name != f"{PREFIX}{kept}"]
+    for path in found[: -limit if limit else 0]:
         shutil.rmtree(path)

@@ -54,6 +54,18 @@ def encode_texts(
     return vectors
 
 
+@torch.no_grad()
+def encode_ids(encoder: "Encoder", token_ids: Sequence[list[int]], bf16: bool = False) -> torch.Tensor:
+    """Vectors [n, d] of token ids, without gradient, in their order and on the encoder's device."""
+    device = encoder.device
+    vectors = torch.empty(len(token_ids), encoder.width, device=device)
+    with evaluating(encoder), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        for rows in token_batches([len(ids) for ids in token_ids], encoder.batch_tokens):
+            (batch,) = encoder(encoder.batch([token_ids[row] for row in rows], half=bf16))
+            vectors[torch.from_numpy(rows).to(device)] = batch.float()
+    return vectors
+
+
 @contextmanager
 def evaluating(module: torch.nn.Module) -> Iterator[None]:
     """Without dropout, then as it was."""

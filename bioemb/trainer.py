@@ -4,7 +4,6 @@ What a loss computes is the loss's business (`losses/`), what stands in a batch 
 batch fits in memory that of `gradcache.py`. Here they meet.
 """
 
-import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from math import ceil
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bioemb import checkpoint
-from bioemb.averaging import MovingAverage
+from bioemb.averaging import MovingAverage, average_with
 from bioemb.batch_targets import across_processes, make_targets
 from bioemb.config import TrainConfig
 from bioemb.data.collator import Batch, Collator
@@ -25,11 +24,13 @@ from bioemb.encoder import Encoder, Tokens
 from bioemb.encoding import plan_sub_batches
 from bioemb.errors import ConfigError, ModelError
 from bioemb.gradcache import cached_backward
+from bioemb.held_out import Best, HeldOut, evaluate
 from bioemb.log import logger, progress
 from bioemb.losses import Targets
 from bioemb.losses.checks import loss_name, require_scalar
 from bioemb.losses.temperature import learnt_temperature
 from bioemb.optimisation import make_optimizer, make_schedule
+from bioemb.run_log import RunLog
 from bioemb.updates import Updates
 from bioemb.watching import Interruption, Window
 
@@ -53,14 +54,17 @@ class Trainer:
         collator: Collator,
         accelerator: "Accelerator",
         config: TrainConfig,
+        *,
         guide: Encoder | None = None,
+        held_out: HeldOut | None = None,
     ):
         """pools: arrays of row numbers that may meet in a batch (`data.dataset.pools_of`); guide: a frozen encoder."""
         self.encoder = encoder
         self.accelerator, self.config = accelerator, config
         self.loss = loss.to(accelerator.device) if isinstance(loss, nn.Module) else loss
         self.trained = nn.ModuleList([encoder, loss] if isinstance(loss, nn.Module) else [encoder])
-        self.guide = guide
+        self.guide, self.held_out = guide, held_out
+        self.best = Best(config.early_stopping_patience)
         self.done = 0  # updates made
         self.updates = Updates(pools, collator, accelerator.process_index, accelerator.num_processes, config)
         self.total_steps = self.updates.total
@@ -75,12 +79,16 @@ class Trainer:
         self.schedule = make_schedule(config.lr_scheduler_type, self.optimizer, warmup, self.total_steps)
         self.model, self.optimizer = accelerator.prepare(encoder, self.optimizer)
         self.average = None if config.ema_decay is None else MovingAverage(encoder, config.ema_decay)
-        self.metrics = Path(config.output_dir) / "metrics.jsonl"
+        self.log = RunLog(config.output_dir, accelerator, self.total_steps)
 
     def fit(self) -> None:
         """Train from where the run is to its end; an interruption saves and then raises KeyboardInterrupt."""
         config, window = self.config, Window()
         self.trained.train()
+        if self.held_out and not self.done:
+            self.log.add_scores(0, self.evaluate())
+        if self.best.is_long_ago:  # resumed where it had stopped
+            return
         with Interruption() as interruption:
             for batches, queries in progress(
                 self.updates.starting_at(self.done), "train", self.total_steps - self.done
@@ -90,10 +98,20 @@ class Trainer:
                 if self.done % config.logging_steps == 0 or self.done == self.total_steps:
                     self._log(window)
                     window = Window()
-                if interrupted or (self.done % config.save_steps == 0 and self.done < self.total_steps):
+                is_best = self._is_evaluated() and self._note_best(self.evaluate())
+                is_due = self.done % config.save_steps == 0 and self.done < self.total_steps
+                if interrupted or is_due or (is_best and config.load_best_model_at_end):
                     self.save()
                 if interrupted:
                     raise KeyboardInterrupt(f"interrupted at step {self.done} of {self.total_steps}; saved")
+                if self.best.is_long_ago:
+                    logger.info("stopping: no evaluation was better than that of step %d", self.best.step)
+                    break
+
+    def evaluate(self) -> dict[str, float]:
+        """The scores on the held-out queries, of the moving average where there is one."""
+        with self.average.standing_in(self.encoder) if self.average else nullcontext():
+            return evaluate(self.encoder, self.held_out, self.config.bf16)
 
     def step(self, batches: list[Batch], queries: list[int], interrupted: bool = False) -> tuple[float, bool]:
         """One update from the batches of this process; `queries` counts each batch's queries over all processes.
@@ -123,7 +141,7 @@ class Trainer:
 
     def save(self) -> Path:
         """Write a checkpoint aside and rename it."""
-        folder = Path(self.config.output_dir) / f"{checkpoint.PREFIX}{self.done}"
+        folder = checkpoint.folder_of(self.config.output_dir, self.done)
         aside = folder.with_name(f".{folder.name}.part")
         if self.accelerator.is_main_process:
             self.encoder.save(aside)
@@ -137,6 +155,7 @@ class Trainer:
                 "processes": self.accelerator.num_processes,
                 "schedule": self.schedule.last_epoch,
                 "scaler": scaler.state_dict() if scaler else None,
+                "best": self.best.state(),
             }
             checkpoint.write_state(aside, state)
         self.accelerator.wait_for_everyone()
@@ -146,7 +165,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             if not folder.exists():
                 aside.rename(folder)
-            checkpoint.drop_old(self.config.output_dir, self.config.save_total_limit)
+            checkpoint.drop_old(self.config.output_dir, self.config.save_total_limit, self.best.step)
         self.accelerator.wait_for_everyone()
         return folder
 
@@ -166,13 +185,20 @@ class Trainer:
         if self.accelerator.scaler and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.done = state["step"]
+        self.best.load(state["best"])
         self.schedule.load_state_dict({**self.schedule.state_dict(), "last_epoch": state["schedule"]})
         for group, rate in zip(self.optimizer.param_groups, self._rates(state["schedule"]), strict=True):
             group["lr"] = rate
         checkpoint.restore_random(folder / f"random-{self.accelerator.process_index}.safetensors")
-        if self.accelerator.is_main_process and self.metrics.exists():
-            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-            self.metrics.write_text("".join(x for x in lines if json.loads(x)["step"] <= self.done), encoding="utf-8")
+        self.log.cut_after(self.done)
+
+    def load_weights(self, folder: Path) -> None:
+        """Take the weights, and the average where there is one, of a checkpoint of this run, and nothing else."""
+        average_with(
+            self.encoder, Encoder.from_pretrained(folder, trust_remote_code=self.config.trust_remote_code), 1.0
+        )
+        if self.average:
+            self.average.load(checkpoint.read_tensors(folder / "average.safetensors"))
 
     def _rates(self, schedule_step: int) -> list[float]:
         return [
@@ -241,28 +267,22 @@ class Trainer:
             )
 
     def _log(self, window: Window) -> None:
-        rate = self._rates(self.schedule.last_epoch)[0]
         values = {
-            "step": self.done,
             "epoch": round(self.done / self.updates.per_epoch, 4),
-            "learning_rate": rate,
+            "learning_rate": self._rates(self.schedule.last_epoch)[0],
             **window.summary(),
         }
         if (temperature := learnt_temperature(self.loss)) is not None:
             values["temperature"] = temperature
-        self.accelerator.log(values, step=self.done)
-        if self.accelerator.is_main_process:
-            self.metrics.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.metrics, "a", encoding="utf-8") as out:
-                out.write(json.dumps(values) + "\n")
-            logger.info(
-                "step %d/%d  loss %.4f  rate %.2e  %d tokens/s",
-                self.done,
-                self.total_steps,
-                values["loss"],
-                rate,
-                values["tokens_per_second"],
-            )
+        self.log.add_step(self.done, values)
+
+    def _is_evaluated(self) -> bool:
+        every = self.config.eval_steps or self.config.save_steps
+        return self.held_out is not None and (self.done % every == 0 or self.done == self.total_steps)
+
+    def _note_best(self, scores: dict[str, float]) -> bool:
+        self.log.add_scores(self.done, scores)
+        return self.best.note(self.done, scores[self.config.metric_for_best_model])
 
 
 def _state(loss: Loss) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ ROWS = (  # a file imports from rows above its own here, and from its own packag
     ("config/", "manifest", "data/", "losses/", "mining/"),  # the last three are strangers to each other and to config
     ("model_folder", "encoding", "gradcache", "packing"),
     ("encoder",),
-    ("averaging", "batch_targets", "checkpoint", "optimisation", "updates", "watching"),
+    ("averaging", "batch_targets", "checkpoint", "held_out", "optimisation", "run_log", "updates", "watching"),
     ("trainer", "evaluation/", "demo/", "report"),
     ("stages/",),
     ("cli",),

@@ -19,6 +19,9 @@ TRAIN_RANGES = (  # field, lowest, highest
     ("logging_steps", 1, inf),
     ("save_steps", 1, inf),
     ("save_total_limit", 1, inf),
+    ("eval_share", 0, 0.5),
+    ("eval_steps", 1, inf),
+    ("early_stopping_patience", 1, inf),
     ("dataloader_num_workers", 0, inf),
     ("seed", 0, inf),
     ("learning_rate", 0, inf),
@@ -149,10 +152,26 @@ class TrainConfig:
     fp16: bool = flag("float16 with loss scaling on a GPU; on a CPU bfloat16 stands in", False)
     bf16: bool = flag("bfloat16 autocast", False)
     seed: int = flag("seed of batches, groups and dropout", 42)
+    # evaluation on held-out queries
+    eval_data: tuple[str, ...] = flag(
+        "examples to evaluate on; training rows that share a query or a positive's identity are left out",
+        (),
+        output=False,
+    )
+    eval_share: float = flag("or: share of the training data's queries to hold out for it", 0.0)
+    eval_steps: int | None = flag("evaluate after so many steps, and at the end (default: as save_steps)", None)
+    load_best_model_at_end: bool = flag("save the weights of the best evaluation, not the last ones", False)
+    metric_for_best_model: str = flag(
+        "what is best: mrr, recall@1 or recall@10",
+        "mrr",
+        choices=("mrr", "recall@1", "recall@10"),
+        also=("metric_for_best",),
+    )
+    early_stopping_patience: int | None = flag("stop after so many evaluations without a better one", None)
     # watching and keeping
     logging_steps: int = flag("log after so many steps", 10, output=False)
     save_steps: int = flag("write a checkpoint after so many steps", 500, output=False)
-    save_total_limit: int | None = flag("most checkpoints kept, the oldest go", None, output=False)
+    save_total_limit: int | None = flag("newest checkpoints kept, beside the best", None, output=False)
     resume_from_checkpoint: str = flag(
         "auto goes on from the newest checkpoint, no starts over, or a checkpoint's folder", "auto", output=False
     )
@@ -196,3 +215,14 @@ class TrainConfig:
             raise ConfigError("neither num_train_epochs nor max_steps is positive, so there is nothing to train")
         if self.negatives_cross_device and not self.use_inbatch_neg:
             raise ConfigError("negatives_cross_device needs the batch's negatives; leave out --use_inbatch_neg no")
+        self._check_evaluation()
+
+    def _check_evaluation(self):
+        if self.eval_data and self.eval_share:
+            raise ConfigError("eval_data and eval_share exclude each other; choose one")
+        evaluates = bool(self.eval_data or self.eval_share)
+        for name in ("eval_steps", "load_best_model_at_end", "early_stopping_patience"):
+            if getattr(self, name) and not evaluates:
+                raise ConfigError(f"{name} needs held-out queries; give --eval_data, or --eval_share 0.02")
+        if evaluates and self.loss in SCORED_PAIRS:
+            raise ConfigError(f"--loss {self.loss} trains on scored pairs, which have no positives to look for")

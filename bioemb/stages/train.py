@@ -4,17 +4,16 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from bioemb import checkpoint
 from bioemb.config import TrainConfig
-from bioemb.config.train import SCORED_GROUPS
 from bioemb.errors import ConfigError
 from bioemb.files import RECORD_SUFFIXES, list_files
 from bioemb.flags import output_settings
 from bioemb.log import logger
-from bioemb.manifest import begin, describe, differences, finish, read_manifest, work_folder
+from bioemb.manifest import begin, describe, differences, finish, read_manifest
+from bioemb.stages.train_data import prepare_data
 from bioemb.stages.train_loss import make_loss
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ def run(config: TrainConfig) -> str:
     """Train, or go on, or find that there is nothing to do. Raises the errors of a user's making."""
     from accelerate.utils import set_seed
 
+    from bioemb.held_out import evaluate
     from bioemb.trainer import Trainer
 
     accelerator = make_accelerator(config)
@@ -45,14 +45,24 @@ def run(config: TrainConfig) -> str:
     if newest:
         logger.info("going on from %s", newest)
         encoder = load_encoder(newest, config)
-    collator, pools = _examples(config, encoder, guide, accelerator)
+    with accelerator.main_process_first():
+        data = prepare_data(config, encoder.token_ids, guide.token_ids if guide else None)
     set_seed(config.seed + accelerator.process_index)  # dropout differs between processes
-    trainer = Trainer(encoder, make_loss(config), pools, collator, accelerator, config, guide)
+    trainer = Trainer(
+        encoder,
+        make_loss(config),
+        data.pools,
+        data.collator,
+        accelerator,
+        config,
+        guide=guide,
+        held_out=data.held_out,
+    )
     if newest:
         trainer.resume(newest)
     if config.report_to != "none":
         accelerator.init_trackers("bioemb", config=output_settings(config))
-    rows = sum(map(len, pools))
+    rows = sum(map(len, data.pools))
     batch = f"{accelerator.num_processes} processes x {config.per_device_train_batch_size} queries"
     logger.info(
         "%s rows, %s x %d passages, %d steps of which %d are done",
@@ -64,18 +74,23 @@ def run(config: TrainConfig) -> str:
     )
     trainer.fit()
     accelerator.wait_for_everyone()
+    _choose_weights(trainer, config)
+    scores = evaluate(encoder, data.held_out, config.bf16) if data.held_out else {}
     if accelerator.is_main_process:
-        _average(trainer, config)
         encoder.save(output)
-        finish(output, description, {"rows": rows, "steps": trainer.total_steps})
+        finish(output, description, {**data.counts, "rows": rows, "steps": trainer.done, "held_out": scores})
     accelerator.end_training()
-    return f"{output}: trained for {trainer.total_steps} steps on {rows:,} rows"
+    found = "".join(f", held-out {name} {score:.4f}" for name, score in scores.items())
+    return f"{output}: trained for {trainer.done} steps on {rows:,} rows{found}"
 
 
-def _average(trainer, config: TrainConfig) -> None:
-    """Put the averages that the settings ask for in the place of the last step's weights."""
+def _choose_weights(trainer, config: TrainConfig) -> None:
+    """Put the weights that the settings ask for in the place of the last step's: the best, and averages."""
     from bioemb.averaging import average_with
 
+    if config.load_best_model_at_end and trainer.best.step != trainer.done:
+        logger.info("taking the weights of step %d, the best evaluation", trainer.best.step)
+        trainer.load_weights(checkpoint.folder_of(config.output_dir, trainer.best.step))
     if trainer.average:
         trainer.average.put_into(trainer.encoder)
     if config.average_with_start:
@@ -120,9 +135,10 @@ def make_accelerator(config: TrainConfig):
 
 
 def _describe(config: TrainConfig, models: dict[str, str], processes: int) -> dict:
-    local = [name for name in config.train_data if Path(name).exists()]
+    given = (*config.train_data, *config.eval_data)
+    local = [name for name in given if Path(name).exists()]
     files = list_files(local, RECORD_SUFFIXES) if local else []
-    names = [name for name in config.train_data if name not in local]
+    names = [name for name in given if name not in local]
     settings = {**output_settings(config), "processes": processes, "hub_data": names}
     return describe("train", settings, files, models)
 
@@ -160,33 +176,3 @@ def _load_guide(name: str | None, config: TrainConfig) -> "Encoder | None":
     longest = guide.layout.max_length
     guide.set_max_length(min(config.query_max_len, longest), min(config.passage_max_len, longest))
     return guide.requires_grad_(False).eval()
-
-
-def _examples(config: TrainConfig, encoder, guide, accelerator):
-    """The collator, and the row numbers that may meet in a batch."""
-    from bioemb.data.collator import Collator
-    from bioemb.data.dataset import load_examples, pools_of
-    from bioemb.data.examples import Needs
-
-    cache = Path(config.cache_path) if config.cache_path else work_folder(config.output_dir)
-    needs_negatives = config.loss_name in SCORED_GROUPS or not config.use_inbatch_neg
-    needs = Needs(config.group_size, config.needs_scores, needs_negatives)
-    with accelerator.main_process_first():
-        dataset = load_examples(config.train_data, cache, needs)
-    pools = [_some(rows, config.max_example_num_per_dataset, config.seed) for rows in pools_of(dataset)]
-    if not config.same_dataset_within_batch:
-        pools = [np.concatenate(pools)]
-    collator = Collator(
-        dataset,
-        encoder.token_ids,
-        config.group_size,
-        config.seed,
-        teacher_scores=config.needs_scores,
-        shuffle_ratio=config.shuffle_ratio,
-        guide_token_ids=guide.token_ids if guide else None,
-    )
-    return collator, pools
-
-
-def _some(rows: np.ndarray, most: int, seed: int) -> np.ndarray:
-    return rows if len(rows) <= most else np.sort(np.random.default_rng([seed]).permutation(rows)[:most])

@@ -1,0 +1,42 @@
+"""The log of a training run: a line of `metrics.jsonl`, a word to the tracker and one to the user for each number."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bioemb.log import logger
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class RunLog:
+    """Writes `OUT/metrics.jsonl` on the first process; `total` is the number of the run's steps."""
+
+    def __init__(self, folder: str | Path, accelerator: "Accelerator", total: int):
+        self.path, self.accelerator, self.total = Path(folder) / "metrics.jsonl", accelerator, total
+
+    def add_step(self, step: int, values: dict[str, float]) -> None:
+        """What the steps since the last line came to: loss, learning_rate and tokens_per_second among it."""
+        self._write(step, values)
+        words = (values["loss"], values["learning_rate"], values["tokens_per_second"])
+        logger.info("step %d/%d  loss %.4f  rate %.2e  %d tokens/s", step, self.total, *words)
+
+    def add_scores(self, step: int, scores: dict[str, float]) -> None:
+        """Scores on held-out queries after this step."""
+        self._write(step, {f"eval_{name}": score for name, score in scores.items()})
+        words = "  ".join(f"{name} {score:.4f}" for name, score in scores.items())
+        logger.info("step %d/%d  held out: %s", step, self.total, words)
+
+    def cut_after(self, step: int) -> None:
+        """Forget what stands behind this step, which will be made again."""
+        if self.accelerator.is_main_process and self.path.exists():
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            self.path.write_text("".join(x for x in lines if json.loads(x)["step"] <= step), encoding="utf-8")
+
+    def _write(self, step: int, values: dict[str, float]) -> None:
+        self.accelerator.log(values, step=step)
+        if self.accelerator.is_main_process:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "a", encoding="utf-8") as out:
+                out.write(json.dumps({"step": step, **values}) + "\n")
