@@ -64,7 +64,7 @@ class Encoder(nn.Module):
             backbone=layout.backbone,
             pooling=_choose_pooling(pooling, layout, backbone, path_or_name),
             normalize=next(choice for choice in (normalize, layout.normalize, True) if choice is not None),
-            max_length=min(layout.max_length or tokenizer.model_max_length, _positions(backbone)),
+            max_length=min(layout.max_length or tokenizer.model_max_length, positions(backbone)),
             lower_case=layout.lower_case,
             prompts={"query": "", "passage": "", **layout.prompts, **given},
         )
@@ -91,7 +91,7 @@ class Encoder(nn.Module):
 
     def set_max_length(self, query: int | None = None, passage: int | None = None) -> None:
         """Cut queries and passages at these lengths in tokens. Raises ConfigError beyond the model's positions."""
-        limit = _positions(self.backbone)
+        limit = positions(self.backbone)
         for kind, length in (("query", query), ("passage", passage)):
             if length is not None:
                 if not 2 < length <= limit:
@@ -265,7 +265,7 @@ def _is_causal(backbone: nn.Module) -> bool:
     return any(getattr(module, "is_causal", False) for module in backbone.modules())
 
 
-def _positions(backbone: nn.Module) -> int:
+def positions(backbone: nn.Module) -> int:
     """How many tokens the model takes; models of RoBERTa's kind leave the first positions to padding."""
     for name, module in backbone.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):

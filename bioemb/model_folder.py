@@ -78,13 +78,13 @@ def find_folder(path_or_name: str | Path) -> Path:
 def read_layout(folder: Path) -> Layout:
     """What the folder's files say; a plain transformers folder says nothing. Raises ModelError."""
     if not (folder / "modules.json").exists():
-        _require_model_files(folder)
+        require_model_files(folder)
         return Layout(folder)
     modules = {module["type"].rsplit(".", 1)[-1]: folder / module["path"] for module in _read_modules(folder)}
     unknown = set(modules) - {"Transformer", "Pooling", "Normalize"}
     if unknown or "Transformer" not in modules:
         raise ModelError(f"{folder}: modules.json names {sorted(modules)}; known are Transformer, Pooling, Normalize")
-    _require_model_files(modules["Transformer"])
+    require_model_files(modules["Transformer"])
     settings = next((_read_object(path) for path in sorted(modules["Transformer"].glob(LENGTH_FILES))), {})
     prompts = _read_object(folder / "config_sentence_transformers.json").get("prompts") or {}
     return Layout(
@@ -154,7 +154,7 @@ def _read_modules(folder: Path) -> list[dict[str, str]]:
     return modules
 
 
-def _require_model_files(folder: Path) -> None:
+def require_model_files(folder: Path) -> None:
     if not (folder / "config.json").exists():
         raise ModelError(f"{folder} has no config.json, so it is not a model folder")
     if not any((folder / name).exists() for name in TOKENIZER_FILES):

@@ -21,6 +21,7 @@ ROWS = (  # a file imports from rows above its own here, and from its own packag
     ("config/", "manifest", "data/", "losses/", "mining/"),  # the last three are strangers to each other and to config
     ("model_folder", "encoding", "gradcache", "packing"),
     ("encoder",),
+    ("cross_encoder",),
     ("averaging", "batch_targets", "checkpoint", "held_out", "optimisation", "run_log", "updates", "watching"),
     ("trainer", "evaluation/", "demo/", "report"),
     ("stages/",),
@@ -44,11 +45,11 @@ DOORS = {  # third party: the files or packages that may import it; numpy and to
     "pyarrow": {"files", "tables", "data/dataset", "stages/mining_tables"},
     "pytrec_eval": {"evaluation/"},
     "rensa": {"data/identity"},
-    "safetensors": {"encoder", "checkpoint"},
+    "safetensors": {"encoder", "cross_encoder", "checkpoint"},
     "Stemmer": {"evaluation/"},
     "tokenizers": {"demo/"},
     "tqdm": {"log"},
-    "transformers": {"encoder", "packing", "optimisation", "demo/model"},
+    "transformers": {"encoder", "cross_encoder", "packing", "optimisation", "demo/model"},
     "yaml": {"flags", "stages/run"},
     "zstandard": {"files"},
 }

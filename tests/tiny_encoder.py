@@ -40,9 +40,22 @@ def vocabulary(texts: list[str]) -> list[str]:
 
 def write_tiny_encoder(folder: str | Path, seed: int = 0, max_length: int = MAX_LENGTH) -> Path:
     """Save a 2-layer, 32-wide BERT with random weights; `seed` decides them. Returns the folder."""
+    from transformers import BertModel
+
+    return _save(folder, BertModel, seed, max_length)
+
+
+def write_tiny_cross_encoder(folder: str | Path, seed: int = 0, labels: int = 1, max_length: int = MAX_LENGTH) -> Path:
+    """Save the same BERT with a head that scores pairs of texts. Returns the folder."""
+    from transformers import BertForSequenceClassification
+
+    return _save(folder, BertForSequenceClassification, seed, max_length, num_labels=labels)
+
+
+def _save(folder: str | Path, model_class: type, seed: int, max_length: int, **settings: int) -> Path:
     import torch
     from tokenizers import BertWordPieceTokenizer, Tokenizer
-    from transformers import BertConfig, BertModel, BertTokenizerFast
+    from transformers import BertConfig, BertTokenizerFast
 
     pieces = vocabulary(SENTENCES)
     word_pieces = BertWordPieceTokenizer(vocab={piece: number for number, piece in enumerate(pieces)}, lowercase=True)
@@ -57,9 +70,10 @@ def write_tiny_encoder(folder: str | Path, seed: int = 0, max_length: int = MAX_
         intermediate_size=64,
         max_position_embeddings=max_length,
         initializer_range=0.3,  # large, so that texts are far apart
+        **settings,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        BertModel(config).eval().save_pretrained(folder)
+        model_class(config).eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return Path(folder)
