@@ -4,12 +4,15 @@ A stage that fills such a folder goes on where it stopped: a block that is there
 """
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from bioemb.errors import DataError
+
+VISIBLE_AFTER = 120.0  # seconds until a shared file system shows what another machine wrote; NFS takes up to 60
 
 
 class BlockFolder:
@@ -31,7 +34,25 @@ class BlockFolder:
 
     def missing(self) -> list[int]:
         """Blocks that have not been written yet."""
-        return [index for index in range(self.count) if not self.path(index).exists()]
+        present = set(os.listdir(self.folder)) if self.folder.is_dir() else set()
+        return [index for index in range(self.count) if self.path(index).name not in present]
+
+    def remove_leftovers(self) -> None:
+        """Delete what a process that was killed left unfinished; nobody may be writing."""
+        for leftover in self.folder.glob(".block-*.npy"):
+            leftover.unlink(missing_ok=True)
+
+    def wait_until_whole(self, seconds: float = VISIBLE_AFTER) -> None:
+        """Return when every block is there, others' too. Raises DataError when they do not come to be seen."""
+        deadline = time.monotonic() + seconds
+        while missing := self.missing():
+            if time.monotonic() > deadline:
+                raise DataError(
+                    f"{len(missing)} of {self.count} blocks are not to be seen here; several machines need a folder "
+                    "that all of them share",
+                    self.path(missing[0]),
+                )
+            time.sleep(0.1)
 
     def write(self, index: int, rows: np.ndarray) -> None:
         """Write one block aside and rename it."""
@@ -54,6 +75,10 @@ class BlockFolder:
         except (OSError, ValueError, EOFError) as error:
             raise DataError(f"a block cannot be read ({error}); delete it and start again", self.path(index)) from None
 
+    def stored(self, index: int, rows: int | None = None) -> "StoredRows":
+        """The first rows of a block (all, if None), to be read from disk whenever they are looked at."""
+        return StoredRows(self, index, rows)
+
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Every block in order, with the rows it holds."""
         return ((self.span(index), self.read(index)) for index in range(self.count))
@@ -70,3 +95,23 @@ class BlockFolder:
                 result = np.empty((len(rows), *values.shape[1:]), values.dtype)
             result[of_block] = values
         return np.empty((0,)) if result is None else result
+
+
+class StoredRows:
+    """Rows of a block that look like an array and are read anew by each slice: they take no memory in between.
+
+    A memory-mapped block counts as the process's own for as long as it is open; where all blocks of a folder are gone
+    through again and again, this keeps memory at one of them.
+    """
+
+    def __init__(self, folder: BlockFolder, index: int, rows: int | None = None):
+        self.folder, self.index = folder, index
+        whole = folder.read(index)
+        self.dtype, self.ndim = whole.dtype, whole.ndim
+        self.shape = (len(whole) if rows is None else min(rows, len(whole)), *whole.shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return np.array(self.folder.read(self.index)[: len(self)][rows])

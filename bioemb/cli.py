@@ -51,18 +51,23 @@ def run_command(command: str, words: list[str], program: str) -> int:
         if is_first_process():
             print(summary)
     except BioembError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 2
+        return complain(program, error, str(error))
     except OSError as error:
         if error.errno not in CANNOT_WRITE or error.filename is None:
             raise
-        print(f"{program}: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
+        return complain(program, error, f"cannot write {error.filename}: {error.strerror}")
     except KeyboardInterrupt as interruption:
         if is_first_process():
             print(f"{program}: {str(interruption) or 'interrupted'}; run it again to go on", file=sys.stderr)
         return 130
     return 0
+
+
+def complain(program: str, error: Exception, words: str) -> int:
+    """Say what a user can put right, once where several processes raised the same error; the exit code."""
+    if is_first_process() or not getattr(error, "is_shared", False):
+        print(f"{program}: {words}", file=sys.stderr)
+    return 2
 
 
 def usage() -> str:

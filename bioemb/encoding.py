@@ -14,6 +14,7 @@ import torch
 from bioemb.blocks import BlockFolder
 from bioemb.errors import DataError, ModelError
 from bioemb.log import progress
+from bioemb.processes import fill
 
 if TYPE_CHECKING:
     from bioemb.encoder import Encoder, Kind
@@ -105,7 +106,10 @@ def plan_sub_batches(
 def encode_to_blocks(
     encoder: "Encoder", texts: Texts, kind: "Kind", folder: BlockFolder, *, batch_tokens: int | None, bf16: bool
 ) -> None:
-    """Fill the folder's missing blocks with the vectors of the texts, one block in memory at a time."""
-    for index in progress(folder.missing(), f"encode {kind}s, blocks of {folder.block_rows}"):
-        vectors = encode_texts(encoder, texts[folder.span(index)], kind, batch_tokens=batch_tokens, bf16=bf16)
-        folder.write(index, vectors)
+    """Fill the folder's missing blocks with the vectors of the texts, each process its share, block by block."""
+
+    def encode(blocks: list[int]) -> Iterator[np.ndarray]:
+        for index in progress(blocks, f"encode {kind}s, blocks of {folder.block_rows}"):
+            yield encode_texts(encoder, texts[folder.span(index)], kind, batch_tokens=batch_tokens, bf16=bf16)
+
+    fill(folder, encode)

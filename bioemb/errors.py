@@ -6,6 +6,8 @@ from pathlib import Path
 class BioembError(Exception):
     """Base of every error that a user can put right."""
 
+    is_shared = False  # raised on all processes, of which the first one says it
+
 
 class ConfigError(BioembError):
     """A flag, a configuration file or a combination of settings that cannot work."""

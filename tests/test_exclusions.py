@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from bioemb.mining import NumpySearcher
+from bioemb.mining import NumpySearcher, miner
 from bioemb.mining.exclusions import Exclusions, Groups
-from bioemb.mining.miner import merged, search_shard
+from bioemb.mining.miner import rescore, search_block
+from bioemb.mining.search import merge_top_k
 
 
 def naive_groups(keys, values, wanted):
@@ -78,16 +79,14 @@ def test_shards_merged_are_the_search_of_the_whole_corpus(exact):
         whole = NumpySearcher()
         whole.add(corpus)
         edges = sorted({0, rows, *rng.integers(0, rows, 3).tolist()})
-        query_blocks = [queries[i : i + 5] for i in range(0, len(queries), 5)]
-        shards = [
-            list(search_shard(NumpySearcher(), in_blocks(corpus[first:stop], block), first, query_blocks, k))
+        found = [
+            search_block(searcher_of(corpus[first:stop], block), queries, first, k, batch_size=5)
             for first, stop in zip(edges, edges[1:], strict=False)
         ]
-        for number, some in enumerate(query_blocks):
-            scores, ids = merged([shard[number] for shard in shards], k)
-            expected_scores, expected_ids = whole.search(some, k)
-            np.testing.assert_array_equal(ids, expected_ids)
-            np.testing.assert_array_equal(scores, expected_scores)
+        scores, ids = merge_top_k([scores for scores, _ in found], [ids for _, ids in found], k)
+        expected_scores, expected_ids = whole.search(queries, k)
+        np.testing.assert_array_equal(ids, expected_ids)
+        np.testing.assert_array_equal(scores, expected_scores)
 
 
 def vectors_of(rng, rows, exact):
@@ -97,11 +96,32 @@ def vectors_of(rng, rows, exact):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def in_blocks(vectors, size):
-    return (vectors[i : i + size] for i in range(0, len(vectors), size))
+def searcher_of(vectors, size):
+    searcher = NumpySearcher()
+    for i in range(0, len(vectors), size):
+        searcher.add(vectors[i : i + size])
+    return searcher
 
 
 def test_a_shard_that_is_short_of_passages_pads_and_never_numbers_the_padding():
-    found = search_shard(NumpySearcher(), [LATTICE[:2]], 100, [LATTICE[1:2]], 4)
-    ((scores, ids),) = list(found)
+    scores, ids = search_block(searcher_of(LATTICE[:2], 2), LATTICE[1:2], 100, 4)
     assert ids.tolist() == [[101, 100, -1, -1]] and scores.tolist() == [[1.0, 0.0, -np.inf, -np.inf]]
+    scores, ids = search_block(searcher_of(LATTICE[:2], 2), LATTICE[:0], 100, 4)
+    assert scores.shape == ids.shape == (0, 4)
+
+
+def test_rescored_candidates_are_the_closest_of_them_whatever_order_they_came_in(monkeypatch):
+    """What a search in half precision gives: the right passages, ordered and cut a little wrongly."""
+    monkeypatch.setattr(miner, "RESCORED_NUMBERS", 200)  # several steps
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        corpus, queries = (vectors_of(rng, n, seed % 2) for n in (40, int(rng.integers(1, 12))))
+        whole = np.float32(queries.astype(np.float64) @ corpus.astype(np.float64).T)
+        candidates = np.stack([rng.permutation(40)[:15] for _ in queries])
+        candidates[rng.random(candidates.shape) < 0.2] = -1
+        scores, ids = rescore(queries, candidates, corpus.__getitem__, 9)
+        for query, (own_scores, own_ids) in enumerate(zip(scores.tolist(), ids.tolist(), strict=True)):
+            left = [passage for passage in candidates[query].tolist() if passage >= 0]
+            best = sorted(left, key=lambda passage: (-whole[query, passage], passage))[:9]
+            assert own_ids == best + [-1] * (9 - len(best))
+            np.testing.assert_allclose(own_scores[: len(best)], whole[query, best], rtol=0, atol=1e-7)

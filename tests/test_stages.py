@@ -11,14 +11,14 @@ from bioemb.config import MineConfig, RunConfig
 from bioemb.encoder import Encoder
 from bioemb.errors import BioembError, ConfigError, DataError
 from bioemb.records import same_text_key
-from bioemb.stages import mine
+from bioemb.stages import mine, mining_search
 from bioemb.stages import run as run_stage
 
 
 @pytest.fixture
 def mining(tmp_path, tiny_encoder_folder, monkeypatch) -> MineConfig:
-    monkeypatch.setattr(mine, "BLOCK_ROWS", 8)
-    monkeypatch.setattr(mine, "SHARD_ROWS", 16)  # several shards
+    monkeypatch.setattr(mining_search, "BLOCK_ROWS", 8)
+    monkeypatch.setattr(mining_search, "SHARD_ROWS", 16)  # several shards
     rows = [
         {"query": row["title"], "pos": [row["abstract"]], "neg": ["old " + row["title"]]} for row in make_pairs(40, 1)
     ]
@@ -90,7 +90,7 @@ def test_sampled_negatives_are_some_of_them_and_the_same_every_time(mining):
 def test_another_rule_of_selection_costs_no_encoding_and_no_search(mining, monkeypatch):
     mine.run(mining)
     monkeypatch.setattr("bioemb.encoding.encode_texts", None)
-    monkeypatch.setattr(mine, "search_shard", None)
+    monkeypatch.setattr(mining_search, "search_block", None)
     mine.run(replace(mining, negative_number=2, sampling="top", overwrite=True))
     assert all(len(row["neg"]) == 2 for row in read_rows(mining.output_file))
 

@@ -55,7 +55,7 @@ class MineConfig:
     embedder_passage_max_length: int | None = flag(f"passage: {MAX_LENGTH}", None)
     pooling_method: str = flag("pooling; `auto` reads it from the model folder", "auto", choices=POOLING_CHOICES)
     batch_tokens: int | None = flag("tokens in a batch (default: 2048 on a CPU, 65536 on a GPU)", None, output=False)
-    search_batch_size: int = flag("queries searched at once", 1024, output=False)
+    search_batch_size: int = flag("queries searched at once", 4096, output=False)
     bf16: bool = flag("compute in bfloat16: faster, the last digits differ", False)
     overwrite: bool = flag(
         "replace an output that was made otherwise; vectors that still hold are used again", False, output=False

@@ -40,10 +40,11 @@ class Searcher(Protocol):
 class NumpySearcher:
     """Exact search in blocks, with nothing but NumPy: the reference that other searchers must agree with.
 
-    Added arrays are kept as they are (memory-mapped and half-precision ones too) and read block by block: changing
-    them later changes the search. One block of scores takes at most `block_bytes`; a search needs about three times
-    that beside its results. A pair's score has the same bits whatever else is searched with it (with OpenBLAS, shown
-    by test), so that shards merge into exactly the whole search.
+    Added arrays are kept as they are (memory-mapped and half-precision ones too, and what only reads itself from disk
+    when it is sliced) and read block by block, once a search: changing them later changes the search. One block of
+    scores takes at most `block_bytes`; a search needs about three times that beside its results. A pair's score has the
+    same bits whatever else is searched with it, and by however many threads (with OpenBLAS, shown by test), so that
+    shards merge into exactly the whole search, and several processes find what one finds.
     """
 
     def __init__(self, width: int | None = None, *, block_bytes: int = 16 << 20):
@@ -67,13 +68,13 @@ class NumpySearcher:
         check_k(k)
         check_vectors(queries, self.width)
         keys = np.zeros((len(queries), k), dtype=np.uint64)
-        for begin in range(0, len(queries), QUERY_ROWS):
-            rows = slice(begin, begin + QUERY_ROWS)
-            block = pad_rows(queries[rows])
-            for first_id, passages in self._blocks():
-                scores = (block @ pad_rows(passages).T)[: len(keys[rows]), : len(passages)]  # [r, c]
+        for first_id, passages in self._blocks():
+            padded = pad_rows(passages)
+            for begin in range(0, len(queries), QUERY_ROWS):
+                rows = slice(begin, begin + QUERY_ROWS)
+                scores = (pad_rows(queries[rows]) @ padded.T)[: len(keys[rows]), : len(passages)]  # [r, c]
                 keys[rows] = _absorb(keys[rows], scores, first_id)
-        return _unpack(keys[:, ::-1])
+        return unpack(keys[:, ::-1])
 
     def _blocks(self) -> Iterator[tuple[int, np.ndarray]]:
         """(the first id, vectors [<= block_columns, d]) of one block of passages after the other."""
@@ -95,10 +96,14 @@ def merge_top_k(
     check_k(k)
     if not scores_list or len(scores_list) != len(ids_list):
         raise ConfigError(f"merging needs one array of ids per array of scores: {len(scores_list)} and {len(ids_list)}")
-    packed = [_pack(scores, ids) for scores, ids in zip(scores_list, ids_list, strict=True)]
-    keys = np.sort(np.concatenate(packed, axis=1), axis=1)[:, ::-1][:, :k]
+    return merge_keys([pack(scores, ids) for scores, ids in zip(scores_list, ids_list, strict=True)], k)
+
+
+def merge_keys(keys_list: Sequence[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """`merge_top_k` of searches that are packed already: uint64 [q, k_i] each, in any order within a row."""
+    keys = np.sort(np.concatenate(keys_list, axis=1), axis=1)[:, ::-1][:, :k]
     missing = k - keys.shape[1]
-    return _unpack(np.pad(keys, ((0, 0), (0, max(missing, 0)))))
+    return unpack(np.pad(keys, ((0, 0), (0, max(missing, 0)))))
 
 
 def measure_recall(searcher: Searcher, exact: Searcher, queries: np.ndarray, k: int) -> float:
@@ -145,7 +150,26 @@ def pad_rows(vectors: np.ndarray) -> np.ndarray:
 
 def order_ties(scores: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Order each row [q, k] by falling score, then rising id, missing ids last, as (-inf, -1)."""
-    return _unpack(np.sort(_pack(scores, ids), axis=1)[:, ::-1])
+    return unpack(np.sort(pack(scores, ids), axis=1)[:, ::-1])
+
+
+def pack(scores: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """One integer per candidate that rises with its score and, among equal scores, with falling id; 0 if missing."""
+    if ids.size and int(ids.max()) >= LARGEST_ID:
+        raise ConfigError(f"passage id {int(ids.max())} is too large; one search takes at most {LARGEST_ID} passages")
+    bits = (np.asarray(scores, dtype=np.float32) + np.float32(0)).view(np.uint32)  # + 0: no -0.0, which equals 0.0
+    rising = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(np.uint64)
+    keys = rising << np.uint64(32) | (LARGEST_ID - np.asarray(ids, dtype=np.int64)).astype(np.uint64)
+    return np.where(ids < 0, np.uint64(0), keys)
+
+
+def unpack(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The inverse of `pack`: (scores float32, ids int64), (-inf, -1) where missing."""
+    rising = (keys >> np.uint64(32)).astype(np.uint32)
+    bits = np.where(rising >> 31, rising & np.uint32(2**31 - 1), ~rising)
+    ids = LARGEST_ID - (keys & np.uint64(LARGEST_ID)).astype(np.int64)
+    missing = keys == 0
+    return np.where(missing, np.float32(-np.inf), bits.view(np.float32)), np.where(missing, -1, ids)
 
 
 def _refuse(vector: np.ndarray, row: int) -> None:
@@ -161,7 +185,7 @@ def _refuse(vector: np.ndarray, row: int) -> None:
 def _absorb(best: np.ndarray, scores: np.ndarray, first_id: int) -> np.ndarray:
     """Merge a block's scores [r, c] into the best keys [r, k] so far, rising; what cannot enter is never sorted."""
     k, columns = best.shape[1], scores.shape[1]
-    floor = _unpack(best[:, :1])[0]  # [r, 1] the k-th best score so far, -inf while there are fewer
+    floor = unpack(best[:, :1])[0]  # [r, 1] the k-th best score so far, -inf while there are fewer
     if columns > k and not best[:, 0].all():
         floor = np.maximum(floor, np.partition(scores, columns - k, axis=1)[:, columns - k, None])
     row, column = np.divmod(np.flatnonzero(scores >= floor), columns)  # ten times as fast as np.nonzero here
@@ -169,25 +193,6 @@ def _absorb(best: np.ndarray, scores: np.ndarray, first_id: int) -> np.ndarray:
     place = np.arange(len(row)) - np.repeat(np.cumsum(entering) - entering, entering)
     merged = np.zeros((len(best), k + entering.max(initial=0)), dtype=np.uint64)
     merged[:, :k] = best
-    merged[row, k + place] = _pack(scores[row, column], first_id + column)
+    merged[row, k + place] = pack(scores[row, column], first_id + column)
     merged.sort(axis=1)
     return merged[:, -k:]
-
-
-def _pack(scores: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """One integer per candidate that rises with its score and, among equal scores, with falling id; 0 if missing."""
-    if ids.size and int(ids.max()) >= LARGEST_ID:
-        raise ConfigError(f"passage id {int(ids.max())} is too large; one search takes at most {LARGEST_ID} passages")
-    bits = (np.asarray(scores, dtype=np.float32) + np.float32(0)).view(np.uint32)  # + 0: no -0.0, which equals 0.0
-    rising = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(np.uint64)
-    keys = rising << np.uint64(32) | (LARGEST_ID - np.asarray(ids, dtype=np.int64)).astype(np.uint64)
-    return np.where(ids < 0, np.uint64(0), keys)
-
-
-def _unpack(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The inverse of `_pack`: (scores float32, ids int64), (-inf, -1) where missing."""
-    rising = (keys >> np.uint64(32)).astype(np.uint32)
-    bits = np.where(rising >> 31, rising & np.uint32(2**31 - 1), ~rising)
-    ids = LARGEST_ID - (keys & np.uint64(LARGEST_ID)).astype(np.int64)
-    missing = keys == 0
-    return np.where(missing, np.float32(-np.inf), bits.view(np.float32)), np.where(missing, -1, ids)

@@ -14,46 +14,37 @@ import numpy as np
 from bioemb.blocks import BlockFolder
 from bioemb.config import MineConfig
 from bioemb.encoder import Encoder, prompt_from_instruction
-from bioemb.encoding import encode_to_blocks
-from bioemb.errors import ConfigError
+from bioemb.errors import ConfigError, ModelError
 from bioemb.files import RECORD_SUFFIXES, json_line, list_files, write_aside
 from bioemb.flags import output_settings
 from bioemb.log import Funnel, logger, progress
 from bioemb.manifest import begin, describe, finish, work_folder, work_key
-from bioemb.mining import FaissSearcher, NegativeRule, Selection, select_negatives
-from bioemb.mining.faiss_search import TRAINING_ROWS, require_gpu
-from bioemb.mining.miner import merged, search_shard
+from bioemb.mining import NegativeRule, Selection, select_negatives
+from bioemb.mining.consistency import pair_cosines
+from bioemb.mining.faiss_search import require_gpu
 from bioemb.mining.negatives import Context
+from bioemb.mining.search import merge_keys
+from bioemb.processes import join_processes, on_all, on_first
 from bioemb.records import stable_hash
-from bioemb.stages.mining_tables import Tables, open_tables, read_examples
-
-BLOCK_ROWS = 4096  # texts encoded before they are on disk
-SHARD_ROWS = 64 * BLOCK_ROWS * 4  # passages in the index at once: 1,048,576, or 3 GB of 768-dimensional vectors
+from bioemb.stages.mining_search import encode_tables, find_neighbours
+from bioemb.stages.mining_tables import Tables, open_tables, read_examples, write_tables
 
 
 def run(config: MineConfig) -> str:
-    """Mine and write; returns the funnel. What cannot work is said before anything is encoded."""
+    """Mine and write; returns the summary. What cannot work is said before anything is encoded."""
+    join_processes()
     rule = make_rule(config)
-    if config.use_gpu_for_searching:
-        require_gpu()
+    files, pool, encoder = on_all(lambda: prepare(config, rule))
     output = Path(config.output_file)
-    files = list_files(config.input_file, RECORD_SUFFIXES)
-    pool = list_files(config.candidate_pool, RECORD_SUFFIXES) if config.candidate_pool else []
-    if output.resolve() in {path.resolve() for path in (*files, *pool)}:
-        raise ConfigError(f"{output} is both input and output; name another --output_file")
-    if rule.range_stop - rule.range_start < rule.count:
-        logger.warning(
-            "%d ranks cannot give %d negatives: widen --range_for_sampling",
-            rule.range_stop - rule.range_start,
-            rule.count,
-        )
-    encoder = load_encoder(config)
     settings = {**output_settings(config), "pool_files": len(pool)}  # which of the inputs are the pool
-    description = describe("mine", settings, [*files, *pool], {"model": encoder.weights_hash})
-    if not begin(output, description, config.overwrite):
+    description = on_first(lambda: describe("mine", settings, [*files, *pool], {"model": encoder.weights_hash}))
+    on_all(lambda: require_model(encoder, description))
+    if not on_first(lambda: begin(output, description, config.overwrite)):
         return f"{output} is complete; nothing to do"
     work, inputs = work_folder(output), {**description["inputs"], "pool_files": len(pool)}
-    tables = open_tables(work / f"tables-{work_key(inputs)}", files, pool)
+    folder = work / f"tables-{work_key(inputs)}"
+    on_first(lambda: write_tables(folder, files, pool))
+    tables = on_all(lambda: open_tables(folder))
     logger.info(
         "%s rows, %s passages, of which %s are searched",
         f"{len(tables.rows):,}",
@@ -68,24 +59,25 @@ def run(config: MineConfig) -> str:
         "prompts": encoder.layout.prompts,
         "pooling": encoder.layout.pooling,
     }
-    passages, queries = encode_tables(encoder, tables, work / f"vectors-{work_key(encoding)}", config)
-    searching = {**encoding, "index": config.index_factory, "k": rule.range_stop}
-    neighbours = find_neighbours(
-        passages, queries, tables.searched, work / f"neighbours-{work_key(searching)}", rule.range_stop, config
-    )
-    funnel, counts = write_examples(files, tables, (passages, queries, neighbours), rule, output)
-    if not counts["negatives"]:
-        logger.warning(
-            "no row has a negative: %s lies beyond the %d passages", config.range_for_sampling, tables.searched
-        )
-    finish(output, description, {"rows": funnel.as_dict(), **counts})
-    reasons = "\n".join(f"  {reason:<36} {count:>11,}" for reason, count in counts["candidates"].items())
-    shorts = "".join(f"\n  {reason:<36} {count:>11,}" for reason, count in counts["short rows"].items())
-    return (
-        f"{funnel.table()}\ncandidates of ranks 0-{rule.range_stop}, why they were not taken\n{reasons}"
-        + (f"\nrows short of candidates{shorts}" if shorts else "")
-        + f"\n{output}: {funnel.kept:,} examples with {counts['negatives']:,} negatives"
-    )
+    vectors = encode_tables(encoder, tables, work / f"vectors-{work_key(encoding)}", config)
+    searching = {**encoding, "index": config.index_factory, "k": rule.range_stop, "gpu": config.use_gpu_for_searching}
+    neighbours = find_neighbours(vectors, work / f"neighbours-{work_key(searching)}", rule.range_stop, config)
+    return on_first(lambda: write_output(files, tables, (vectors, neighbours), rule, output, description))
+
+
+def prepare(config: MineConfig, rule: NegativeRule) -> tuple[list[Path], list[Path], Encoder]:
+    """The input files, those of the pool, and the encoder; raises ConfigError, DataError, ModelError."""
+    if config.use_gpu_for_searching:
+        require_gpu()
+    output = Path(config.output_file)
+    files = list_files(config.input_file, RECORD_SUFFIXES)
+    pool = list_files(config.candidate_pool, RECORD_SUFFIXES) if config.candidate_pool else []
+    if output.resolve() in {path.resolve() for path in (*files, *pool)}:
+        raise ConfigError(f"{output} is both input and output; name another --output_file")
+    ranks = rule.range_stop - rule.range_start
+    if ranks < rule.count:
+        logger.warning("%d ranks cannot give %d negatives: widen --range_for_sampling", ranks, rule.count)
+    return files, pool, load_encoder(config)
 
 
 def make_rule(config: MineConfig) -> NegativeRule:
@@ -120,66 +112,43 @@ def load_encoder(config: MineConfig) -> Encoder:
     return encoder
 
 
-def encode_tables(
-    encoder: Encoder, tables: Tables, folder: Path, config: MineConfig
-) -> tuple[BlockFolder, BlockFolder]:
-    """The vectors of all passages and of all rows' queries, on disk."""
-    result = []
-    for name, texts, kind in (
-        ("passages", tables.passages["text"], "passage"),
-        ("queries", tables.rows["query"], "query"),
-    ):
-        blocks = BlockFolder(folder / name, len(texts), BLOCK_ROWS)
-        encode_to_blocks(encoder, texts, kind, blocks, batch_tokens=config.batch_tokens, bf16=config.bf16)
-        result.append(blocks)
-    return result[0], result[1]
+def require_model(encoder: Encoder, description: dict) -> None:
+    """Refuse to share work with a process that loaded other weights. Raises ModelError."""
+    if encoder.weights_hash != description["models"]["model"]:
+        raise ModelError(f"{encoder.source} is not the same on all machines: copy one to where all of them find it")
 
 
-def find_neighbours(
-    passages: BlockFolder, queries: BlockFolder, searched: int, folder: Path, k: int, config: MineConfig
-) -> list[tuple[BlockFolder, BlockFolder]]:
-    """(scores, ids) of every shard of the corpus, in blocks of queries, on disk; searched shards stay."""
-    results = []
-    for first in range(0, searched, SHARD_ROWS):
-        shard = folder / f"shard-{first:012d}"
-        scores, ids = (BlockFolder(shard / name, queries.rows, queries.block_rows) for name in ("scores", "ids"))
-        results.append((scores, ids))
-        if not ids.missing():
-            continue
-        blocks = range(first // BLOCK_ROWS, -(-min(first + SHARD_ROWS, searched) // BLOCK_ROWS))
-        vectors = [passages.read(index)[: searched - passages.span(index).start] for index in blocks]  # memory-mapped
-        searcher = make_searcher(vectors, config)
-        found = search_shard(
-            searcher, vectors, first, (block for _, block in queries.blocks()), k, config.search_batch_size
+def write_output(
+    files: list[Path], tables: Tables, arrays: tuple, rule: NegativeRule, output: Path, description: dict
+) -> str:
+    """Select, write, say in the manifest that it is done; the summary."""
+    funnel, counts = write_examples(files, tables, arrays, rule, output)
+    if not counts["negatives"]:
+        logger.warning(
+            "no row has a negative: ranks %d-%d of %d passages", rule.range_start, rule.range_stop, tables.searched
         )
-        for index, (block_scores, block_ids) in enumerate(progress(found, "search", queries.count)):
-            scores.write(index, block_scores)
-            ids.write(index, block_ids)
-    return results
-
-
-def make_searcher(vectors: list[np.ndarray], config: MineConfig) -> FaissSearcher:
-    """An empty index for these blocks of vectors; a kind that is trained learns from a sample of all of them."""
-    device = "gpu" if config.use_gpu_for_searching else "cpu"
-    searcher = FaissSearcher(vectors[0].shape[1], config.index_factory, device)
-    if config.index_factory != "Flat":
-        step = -(-sum(map(len, vectors)) // TRAINING_ROWS)
-        searcher.train(np.concatenate([block[::step] for block in vectors]))
-    return searcher
+    finish(output, description, {"rows": funnel.as_dict(), **counts})
+    reasons = "\n".join(f"  {reason:<36} {count:>11,}" for reason, count in counts["candidates"].items())
+    shorts = "".join(f"\n  {reason:<36} {count:>11,}" for reason, count in counts["short rows"].items())
+    return (
+        f"{funnel.table()}\ncandidates of ranks 0-{rule.range_stop}, why they were not taken\n{reasons}"
+        + (f"\nrows short of candidates{shorts}" if shorts else "")
+        + f"\n{output}: {funnel.kept:,} examples with {counts['negatives']:,} negatives"
+    )
 
 
 def write_examples(
     files: list[Path], tables: Tables, arrays: tuple, rule: NegativeRule, output: Path
 ) -> tuple[Funnel, dict]:
     """Select block by block and write each row with its negatives; the funnel and the counts of candidates."""
-    passages, queries, neighbours = arrays
+    (passages, queries, _), neighbours = arrays
     funnel, candidates, shorts, negatives = Funnel("mine: rows"), Counter(), Counter(), 0
     examples = read_examples(files)
     with write_aside(output) as out:
         for index in progress(range(queries.count), "select"):
             span = queries.span(index)
             rows = tables.rows[span.start : span.stop]
-            ranked = merged([(scores.read(index), ids.read(index)) for scores, ids in neighbours], rule.range_stop)
+            ranked = merge_keys([found.read(index) for found in neighbours], rule.range_stop)
             positive_scores = _positive_scores(queries.read(index), passages, rows["positives"])
             selection = _select(ranked, span, rows, positive_scores, tables, rule)
             candidates.update(selection.dropped)
@@ -249,7 +218,7 @@ def _positive_scores(queries: np.ndarray, passages: BlockFolder, positives: list
     """Cosines of each query [b, d] with its positives, as ragged rows."""
     counts = [len(some) for some in positives]
     vectors = passages.take(np.concatenate([np.asarray(some) for some in positives]))
-    scores = np.einsum("nd,nd->n", np.repeat(queries, counts, axis=0), vectors)
+    scores = pair_cosines(np.repeat(queries, counts, axis=0), vectors)
     return np.split(scores, np.cumsum(counts)[:-1])
 
 

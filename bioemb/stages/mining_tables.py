@@ -35,10 +35,43 @@ class Tables(NamedTuple):
     exclusions: Exclusions
 
 
-def open_tables(folder: Path, files: list[Path], pool: list[Path]) -> Tables:
-    """The tables in a folder, made from the files when they are not there. Raises DataError with file and line."""
-    if not (folder / "counts.json").exists():
-        _write_tables(folder, files, pool)
+def write_tables(folder: Path, files: list[Path], pool: list[Path]) -> None:
+    """Write the tables of the files into a folder, unless they are there. Raises DataError with file and line."""
+    if (folder / "counts.json").exists():
+        return
+    passages = _Passages()
+    found: dict[str, int] = {}
+    rows: list[dict] = []
+
+    def passage_rows() -> Iterator[dict[str, str]]:
+        for located in progress(read_records(pool), "read the pool") if pool else ():
+            text = text_field(located, "text")
+            if not text.strip():
+                raise DataError("'text' is empty", located.path, located.line)
+            passages.number(text, _identity(located))
+            yield from passages.drain()
+        found["pool"] = len(passages.numbers)
+        for located, query, positives, negatives in progress(read_examples(files), "read examples"):
+            identity = _identity(located)
+            ids = [passages.number(text, identity) for text in positives]
+            if not pool:
+                for text in negatives:
+                    passages.number(text, None)
+            rows.append({"query": query, "positives": ids, "identity": identity})
+            yield from passages.drain()
+
+    write_table(folder / "passages.arrow", PASSAGES, passage_rows())
+    if not rows:
+        raise DataError("there are no rows to mine for", files[0])
+    write_table(folder / "rows.arrow", ROWS, rows)
+    edges = np.array(list(passages.identities), np.int64).reshape(-1, 2)
+    np.save(folder / "identities.npy", edges.T, allow_pickle=False)
+    searched = found["pool"] if pool else len(passages.numbers)
+    write_json(folder / "counts.json", {"rows": len(rows), "passages": len(passages.numbers), "searched": searched})
+
+
+def open_tables(folder: Path) -> Tables:
+    """The tables that `write_tables` wrote into a folder."""
     counts = json.loads((folder / "counts.json").read_text(encoding="utf-8"))
     rows, passages = open_table(folder / "rows.arrow"), open_table(folder / "passages.arrow")
     numbers, identities = np.load(folder / "identities.npy")
@@ -91,38 +124,6 @@ class _Passages:
     def drain(self) -> list[dict[str, str]]:
         drained, self.new = self.new, []
         return drained
-
-
-def _write_tables(folder: Path, files: list[Path], pool: list[Path]) -> None:
-    passages = _Passages()
-    found: dict[str, int] = {}
-    rows: list[dict] = []
-
-    def passage_rows() -> Iterator[dict[str, str]]:
-        for located in progress(read_records(pool), "read the pool") if pool else ():
-            text = text_field(located, "text")
-            if not text.strip():
-                raise DataError("'text' is empty", located.path, located.line)
-            passages.number(text, _identity(located))
-            yield from passages.drain()
-        found["pool"] = len(passages.numbers)
-        for located, query, positives, negatives in progress(read_examples(files), "read examples"):
-            identity = _identity(located)
-            ids = [passages.number(text, identity) for text in positives]
-            if not pool:
-                for text in negatives:
-                    passages.number(text, None)
-            rows.append({"query": query, "positives": ids, "identity": identity})
-            yield from passages.drain()
-
-    write_table(folder / "passages.arrow", PASSAGES, passage_rows())
-    if not rows:
-        raise DataError("there are no rows to mine for", files[0])
-    write_table(folder / "rows.arrow", ROWS, rows)
-    edges = np.array(list(passages.identities), np.int64).reshape(-1, 2)
-    np.save(folder / "identities.npy", edges.T, allow_pickle=False)
-    searched = found["pool"] if pool else len(passages.numbers)
-    write_json(folder / "counts.json", {"rows": len(rows), "passages": len(passages.numbers), "searched": searched})
 
 
 def _hashes(table: Dataset, column: str) -> np.ndarray:

@@ -1,0 +1,139 @@
+"""Shared-out work: what real gloo processes do with it, and that one process notices nothing of all this."""
+
+import json
+import time
+
+import numpy as np
+import pytest
+from launched import run_processes, start_processes
+
+from bioemb import processes
+from bioemb.blocks import BlockFolder
+from bioemb.errors import DataError
+
+THREE = """
+import json, sys
+import numpy as np
+from bioemb.blocks import BlockFolder
+from bioemb.distributed import world
+from bioemb.errors import BioembError, DataError
+from bioemb.processes import fill, join_processes, on_all, on_first, share, stretch
+
+join_processes()
+rank, count = world()
+told = {"world": [rank, count], "share": share(range(8)), "stretch": stretch("abcdefgh")}
+told["first"] = on_first(lambda: f"of {rank}")
+told["all"] = on_all(lambda: f"of {rank}")
+
+def fail_on(which):
+    def work():
+        if rank == which:
+            raise DataError("bad row", "a.jsonl", 7)
+        return rank
+    return work
+
+for name, together, which in (("error of the first", on_first, 0), ("error of the last", on_all, 2)):
+    try:
+        together(fail_on(which))
+    except BioembError as error:
+        told[name] = [type(error).__name__, str(error), error.is_shared]
+made = []
+folder = BlockFolder(sys.argv[1], 10, 2)
+def make(blocks):
+    for block in blocks:
+        made.append(block)
+        yield np.arange(10)[folder.span(block)]
+fill(folder, make)
+told["made"], told["missing"] = made, folder.missing()
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory) -> list[dict]:
+    """What three processes report; block 1 of five was there, and a leftover of a process that was killed."""
+    folder = BlockFolder(tmp_path_factory.mktemp("blocks"), 10, 2)
+    folder.write(1, np.array([20, 30]))
+    (folder.folder / ".block-000003.77.npy").write_text("cut short")
+    done = run_processes(THREE, str(folder.folder), count=3)
+    assert [code for code, *_ in done] == [0, 0, 0], done
+    return [{**json.loads(out), "folder": folder} for _, out, _ in done]
+
+
+def test_shares_and_stretches_are_the_whole_once(told):
+    assert [each["world"] for each in told] == [[0, 3], [1, 3], [2, 3]]
+    assert [each["share"] for each in told] == [[0, 3, 6], [1, 4, 7], [2, 5]]
+    assert ["".join(each["stretch"]) for each in told] == ["ab", "cde", "fgh"]
+
+
+def test_what_the_first_process_gives_reaches_all_and_each_keeps_its_own_of_all(told):
+    assert [each["first"] for each in told] == ["of 0"] * 3
+    assert [each["all"] for each in told] == ["of 0", "of 1", "of 2"]
+
+
+def test_the_error_of_one_process_is_raised_on_every_one(told):
+    for each in told:
+        for name in ("error of the first", "error of the last"):
+            assert each[name] == ["DataError", "a.jsonl, line 7: bad row", True]
+
+
+def test_missing_blocks_are_made_once_each_and_what_is_there_stays(told):
+    assert [each["made"] for each in told] == [[0, 4], [2], [3]]
+    assert [each["missing"] for each in told] == [[], [], []]
+    folder = told[0]["folder"]
+    assert np.concatenate([rows for _, rows in folder.blocks()]).tolist() == [0, 1, 20, 30, 4, 5, 6, 7, 8, 9]
+    assert len(list(folder.folder.iterdir())) == 5
+
+
+WAITING = """
+import sys, time
+from bioemb.cli import complain
+from bioemb.distributed import world
+from bioemb.errors import BioembError
+from bioemb.processes import join_processes, on_all
+
+join_processes()
+rank, _ = world()
+print(rank, flush=True)
+try:
+    on_all(lambda: time.sleep(60 * rank))
+except BioembError as error:
+    sys.exit(complain("bioemb mine", error, str(error)))
+"""
+
+
+def test_a_process_that_is_killed_ends_the_others_with_a_word():
+    first, last = start_processes(WAITING)
+    try:
+        assert last.stdout.readline() == "1\n"
+        last.kill()
+        began = time.monotonic()
+        _, said = first.communicate(timeout=30)
+        assert time.monotonic() - began < 20 and first.returncode == 2
+        assert "another process ended before its work was done" in said
+    finally:
+        first.kill()
+
+
+def test_one_process_does_all_the_work_itself(tmp_path):
+    processes.join_processes()
+    assert processes.share("abc") == processes.stretch("abc") == ["a", "b", "c"]
+    assert (processes.on_first(lambda: 3), processes.on_all(lambda: 4)) == (3, 4)
+    with pytest.raises(DataError) as caught:
+        processes.on_all(lambda: BlockFolder(tmp_path, 3, 2).read(1))
+    assert not caught.value.is_shared
+
+
+def test_blocks_that_do_not_come_to_be_seen_are_named(tmp_path):
+    folder = BlockFolder(tmp_path, 5, 2)
+    folder.write(0, np.zeros(2))
+    with pytest.raises(DataError, match=r"block-000001.npy: 2 of 3 blocks .* folder that all of them share"):
+        folder.wait_until_whole(seconds=0)
+
+
+def test_a_launchers_environment_without_a_meeting_point_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(processes.ConfigError, match="WORLD_SIZE is 2.* start them with torchrun"):
+        processes.join_processes()
