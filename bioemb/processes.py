@@ -8,6 +8,7 @@ waiting. A process that is killed, or ends with an error that no user can put ri
 others end with a word on it; what is on disk is gone on from.
 """
 
+import atexit
 import os
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
@@ -45,6 +46,7 @@ def join_processes() -> None:
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but the processes did not meet ({reason}); "
             "start them with torchrun or accelerate launch"
         ) from error
+    atexit.register(_leave)
 
 
 def on_first(work: Callable[[], Result]) -> Result:
@@ -105,6 +107,12 @@ def fill(folder: BlockFolder, make: Callable[[list[int]], Iterable[np.ndarray]])
     on_all(folder.wait_until_whole)
 
 
+def _leave() -> None:
+    """Close the connections; gloo's threads, left to the end of Python, now and then abort the process."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def _attempt(work: Callable[[], Result]) -> _Outcome:
     try:
         return _Outcome(work(), None)
@@ -117,6 +125,7 @@ def _exchange(collective: Callable, *arguments: object) -> None:
     try:
         collective(*arguments)
     except RuntimeError as error:  # gloo's word for a closed connection
+        _leave()
         raise BioembError(
             "another process ended before its work was done; it says why itself. Run the command again to go on"
         ) from error

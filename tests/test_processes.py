@@ -105,7 +105,7 @@ except BioembError as error:
 def test_a_process_that_is_killed_ends_the_others_with_a_word():
     first, last = start_processes(WAITING)
     try:
-        assert last.stdout.readline() == "1\n"
+        assert (first.stdout.readline(), last.stdout.readline()) == ("0\n", "1\n")  # they have met
         last.kill()
         began = time.monotonic()
         _, said = first.communicate(timeout=30)
