@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 ROWS = (  # a file imports from rows above its own here, and from its own package; "data/" is a whole package
     ("", "records", "errors", "log"),  # "" is bioemb/__init__.py: the version
     ("flags", "files", "blocks", "tables", "pooling", "distributed"),
-    ("processes", "config/", "manifest", "data/", "losses/", "mining/"),  # strangers but for the second and third
+    ("processes", "config/", "manifest", "data/", "losses/", "mining/"),  # the last three are strangers to all of these
     ("model_folder", "encoding", "gradcache", "packing"),
     ("encoder",),
     ("cross_encoder",),
