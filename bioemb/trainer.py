@@ -19,6 +19,7 @@ from bioemb.averaging import MovingAverage, average_with
 from bioemb.batch_targets import across_processes, make_targets
 from bioemb.config import TrainConfig
 from bioemb.data.collator import Batch, Collator
+from bioemb.data.sampling import Pool
 from bioemb.distributed import sum_over_processes
 from bioemb.encoder import Encoder, Tokens
 from bioemb.encoding import plan_sub_batches
@@ -50,7 +51,7 @@ class Trainer:
         self,
         encoder: Encoder,
         loss: Loss,
-        pools: "list[np.ndarray]",
+        pools: list[Pool],
         collator: Collator,
         accelerator: "Accelerator",
         config: TrainConfig,
@@ -58,7 +59,7 @@ class Trainer:
         guide: Encoder | None = None,
         held_out: HeldOut | None = None,
     ):
-        """pools: arrays of row numbers that may meet in a batch (`data.dataset.pools_of`); guide: a frozen encoder."""
+        """pools: rows that may meet in a batch; guide: a frozen encoder."""
         self.encoder = encoder
         self.accelerator, self.config = accelerator, config
         self.loss = loss.to(accelerator.device) if isinstance(loss, nn.Module) else loss

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from bioemb.config import TrainConfig
 from bioemb.data.collator import Batch, Collator
-from bioemb.data.sampling import epoch_batches, share
+from bioemb.data.sampling import Pool, epoch_batches, share
 from bioemb.errors import ConfigError
 from bioemb.log import logger
 
@@ -17,14 +17,15 @@ from bioemb.log import logger
 class Updates:
     """The batches of every update: `per_epoch` updates in an epoch, `total` in the run."""
 
-    def __init__(self, pools: list[np.ndarray], collator: Collator, rank: int, processes: int, config: TrainConfig):
-        """pools: arrays of row numbers that may meet in a batch. Raises ConfigError where there would be no update."""
+    def __init__(self, pools: list[Pool], collator: Collator, rank: int, processes: int, config: TrainConfig):
+        """pools: rows that may meet in a batch. Raises ConfigError where there would be no update."""
         self.pools, self.collator, self.rank, self.processes, self.config = pools, collator, rank, processes, config
         self.per_epoch = ceil(len(self._batches(0)) / config.gradient_accumulation_steps)
         if not self.per_epoch:
             raise ConfigError(
-                f"a batch takes {config.per_device_train_batch_size * processes} rows and the data has "
-                f"{sum(map(len, pools))}, so there would be no step; use a smaller --per_device_train_batch_size or "
+                f"a batch takes {config.per_device_train_batch_size * processes} rows and an epoch has "
+                f"{sum(part.taken for pool in pools for part in pool)}, so there would be no step; use a smaller "
+                "--per_device_train_batch_size or "
                 "--dataloader_drop_last no"
             )
         left_out = sum(len(rows) < processes for rows in self._all_batches(0))
@@ -38,7 +39,7 @@ class Updates:
         while done < self.total:
             epoch, start = divmod(done, self.per_epoch)
             batches = self._batches(epoch)[start * together :]
-            loader = self._load(batches, epoch)
+            loader = self._load(batches)
             for begin in range(0, len(batches), together):
                 if done == self.total:
                     return
@@ -51,15 +52,15 @@ class Updates:
         return epoch_batches(self.pools, size, config.seed, epoch, config.dataloader_drop_last)
 
     def _batches(self, epoch: int) -> list[np.ndarray]:
-        """The rows of an epoch's batches over all processes; in each, every process has a row."""
+        """(pass, row) [k, 2] of an epoch's batches over all processes; in each, every process has a row."""
         return [rows for rows in self._all_batches(epoch) if len(rows) >= self.processes]
 
-    def _load(self, batches: list[np.ndarray], epoch: int) -> Iterator[Batch]:
+    def _load(self, batches: list[np.ndarray]) -> Iterator[Batch]:
         mine = (share(rows, self.rank, self.processes) for rows in batches)
         return iter(
             DataLoader(
                 _Keys(),
-                batch_sampler=[[(epoch, int(row)) for row in rows] for rows in mine],
+                batch_sampler=[[(int(turn), int(row)) for turn, row in keys] for keys in mine],
                 collate_fn=self.collator,
                 num_workers=self.config.dataloader_num_workers,
                 generator=torch.Generator(),  # not the one that dropout draws from: resuming makes a new loader

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from bioemb.data import dataset
-from bioemb.data.dataset import load_examples, pools_of
+from bioemb.data.dataset import Source, list_sources, load_examples, rows_of_sources
 from bioemb.data.examples import Needs, as_example, passage_identity
 from bioemb.errors import ConfigError, DataError
 from bioemb.files import Located
@@ -68,13 +69,13 @@ def test_all_kinds_of_files_and_folders_give_the_same_examples(tmp_path):
     pa.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "folder" / "c.parquet")
     examples = load_examples([str(tmp_path / "folder")], tmp_path / "cache", Needs(2))
     assert [{**row, "source": 0} for row in examples] == list(plain)
-    assert [rows.tolist() for rows in pools_of(examples)] == [[0], [1], [2]]
+    assert [rows.tolist() for rows in rows_of_sources(examples, 3)] == [[0], [1], [2]]
 
 
-def test_pools_are_the_rows_of_each_file_in_the_order_of_the_files(tmp_path):
+def test_each_source_has_its_rows_in_the_order_of_the_files(tmp_path):
     files = [write(tmp_path / name, rows) for name, rows in (("z.jsonl", ROWS), ("a.jsonl", ROWS[:2]))]
     examples = load_examples(files, tmp_path / "cache", Needs(2))
-    assert [rows.tolist() for rows in pools_of(examples)] == [[0, 1, 2], [3, 4]]
+    assert [rows.tolist() for rows in rows_of_sources(examples, 3)] == [[0, 1, 2], [3, 4], []]
     assert examples["query"][:] == [row["query"] for row in ROWS + ROWS[:2]]
 
 
@@ -92,17 +93,38 @@ def test_prepared_examples_are_used_again_only_for_the_same(tmp_path, monkeypatc
 
 
 def test_files_and_sets_of_the_hub_stand_side_by_side(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.load_dataset", lambda name, split: ROWS[1:] if name == "some/data" else 1 / 0)
-    names = ["some/data", write(tmp_path / "train.jsonl", ROWS[:1])]
+    asked = []
+    monkeypatch.setattr("datasets.load_dataset", lambda *name, **where: asked.append((name, where)) or ROWS[1:])
+    names = ["some/data:triplets@v2", write(tmp_path / "train.jsonl", ROWS[:1])]
     examples = load_examples(names, tmp_path / "cache", Needs(2))
     assert [(row["query"], row["source"]) for row in examples] == [("what lowers glucose", 0), ("heart", 1), ("p53", 1)]
-    monkeypatch.setattr("datasets.load_dataset", lambda name, split: [{"query": ""}])
+    assert asked == [(("some/data", "triplets"), {"split": "train", "revision": "v2"})]
+    assert [(source.entry, source.is_hub) for source in list_sources(names)] == [(1, False), (0, True)]
+    monkeypatch.setattr("datasets.load_dataset", lambda *name, **where: [{"query": ""}])
     with pytest.raises(DataError, match="other/data, line 1: 'query' must be text"):
         load_examples(["other/data"], tmp_path / "cache", Needs(2))
 
 
+def test_what_was_prepared_of_the_hub_is_known_by_config_split_and_revision(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "datasets.load_dataset", lambda *name, **where: [{"query": str(name + (*where.values(),)), "pos": ["x"]}]
+    )
+    names = ["a/b", "a/b:c", "a/b:c:dev", "a/b@v1", "a/b::dev", "a/b:c:dev@v1"]
+    found = [load_examples([name], tmp_path, Needs(2))[0]["query"] for name in names]
+    expected = [(None, "train", None), ("c", "train", None), ("c", "dev", None), (None, "train", "v1"),
+                (None, "dev", None), ("c", "dev", "v1")]  # fmt: skip
+    assert found == [str(("a/b", *rest)) for rest in expected]
+    with pytest.raises(DataError, match="expected owner/name:config:split@revision"):
+        load_examples(["a/b:c:d:e"], tmp_path, Needs(2))
+
+
+def test_a_file_that_two_entries_name_belongs_to_the_first(tmp_path):
+    one, two = (Path(write(tmp_path / name, ROWS)) for name in ("a.jsonl", "b.jsonl"))
+    assert list_sources([str(two), str(tmp_path)]) == [Source(two, 0), Source(one, 1)]
+
+
 def test_a_name_that_is_nowhere_is_named(tmp_path, monkeypatch):
-    def offline(name, split):
+    def offline(name, config, split, revision):
         raise ConnectionError("Couldn't reach\nthe hub")
 
     monkeypatch.setattr("datasets.load_dataset", offline)

@@ -36,7 +36,7 @@ STRANGERS = {  # package: all that it may import of bioemb, and of third parties
 DOORS = {  # third party: the files or packages that may import it; numpy and torch are everywhere but among strangers
     "accelerate": {"trainer", "stages/train"},
     "bm25s": {"evaluation/"},
-    "datasets": {"tables", "data/dataset", "stages/mining_tables", "evaluation/"},
+    "datasets": {"tables", "data/dataset", "data/hub_rows", "stages/mining_tables", "evaluation/"},
     "faiss": {"mining/faiss_search"},
     "huggingface_hub": {"model_folder", "evaluation/"},
     "lxml": {"data/"},

@@ -24,6 +24,7 @@ def write_examples(path: Path, rows: int, seed: int = 0) -> Path:
     def text(low: int, high: int) -> str:
         return " ".join(rng.choice(WORDS, rng.integers(low, high)))
 
+    path.parent.mkdir(exist_ok=True)
     with open(path, "w", encoding="utf-8") as out:
         for _ in range(rows):
             row = {"query": text(2, 5), "pos": [text(3, 20) for _ in range(rng.integers(1, 3))]}

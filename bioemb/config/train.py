@@ -15,6 +15,9 @@ TRAIN_RANGES = (  # field, lowest, highest
     ("sub_batch_size", 1, inf),
     ("gradient_accumulation_steps", 1, inf),
     ("max_example_num_per_dataset", 1, inf),
+    ("small_threshold", 0, inf),
+    ("drop_threshold", 0, inf),
+    ("data_temperature", 1, inf),
     ("pad_to_multiple_of", 1, inf),
     ("logging_steps", 1, inf),
     ("save_steps", 1, inf),
@@ -45,8 +48,6 @@ class TrainConfig:
         "use_fast_tokenizer": "the model's own tokenizer is used",
         "cache_dir": "set HF_HOME",
         "token": "log in with `hf auth login`",
-        "small_threshold": "small files are not merged",
-        "drop_threshold": "small files are not dropped",
         "deepspeed": "choose it with `accelerate config`",
         "fsdp": "choose it with `accelerate config`",
         "ddp_find_unused_parameters": "the trainer knows which are used",
@@ -61,7 +62,15 @@ class TrainConfig:
     output_dir: str = flag("folder of the trained model and its checkpoints", output=False)
     model_name_or_path: str = flag("encoder to start from: a folder or a hub name", output=False)
     train_data: tuple[str, ...] = flag(
-        "files or folders of examples (.json, .jsonl, .gz, .zst, .parquet), hub names", output=False
+        "files or folders of examples (.json, .jsonl, .gz, .zst, .parquet), or owner/name:config:split@revision of "
+        "the hub",
+        output=False,
+    )
+    data_weights: tuple[float, ...] = flag(
+        "how often an epoch takes the rows of each of these: 0.5 a half in turn, 2 each twice (default: 1 each)", ()
+    )
+    data_temperature: float | None = flag(
+        "or: take each in proportion to its rows^(1/X), an epoch as long as ever; 1 changes nothing", None
     )
     # groups and texts
     train_group_size: int = flag("passages of a query: its positive and so many less one negatives", 8)
@@ -74,6 +83,8 @@ class TrainConfig:
     passage_instruction_format: str = flag("how instruction and passage are joined", "{}{}")
     max_example_num_per_dataset: int = flag("most rows taken of each file, at random", 100_000_000)
     same_dataset_within_batch: bool = flag("rows of a batch come from one file", False)
+    small_threshold: int = flag("then files of fewer rows make one set with the others of their folder", 0)
+    drop_threshold: int = flag("and such a set of fewer rows is dropped", 0)
     shuffle_ratio: float = flag("share of positives of over 100 characters whose thirds are shuffled", 0.0)
     # model
     sentence_pooling_method: str = flag(
@@ -216,6 +227,17 @@ class TrainConfig:
         if self.negatives_cross_device and not self.use_inbatch_neg:
             raise ConfigError("negatives_cross_device needs the batch's negatives; leave out --use_inbatch_neg no")
         self._check_evaluation()
+        self._check_sets()
+
+    def _check_sets(self):
+        if self.data_weights and self.data_temperature:
+            raise ConfigError("data_weights and data_temperature exclude each other; choose one")
+        if self.data_weights and len(self.data_weights) != len(self.train_data):
+            raise ConfigError(
+                f"{len(self.data_weights)} data_weights for {len(self.train_data)} entries of train_data; give one each"
+            )
+        if any(not 0 < weight < inf for weight in self.data_weights):
+            raise ConfigError(f"data_weights are {self.data_weights}; expected numbers above 0")
 
     def _check_evaluation(self):
         if self.eval_data and self.eval_share:

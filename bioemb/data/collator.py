@@ -31,7 +31,10 @@ class Batch(NamedTuple):
 
 
 class Collator:
-    """Makes the batch of some rows: `collator([(epoch, row), ...])`. The same rows and epoch give the same batch."""
+    """Makes the batch of some rows: `collator([(pass, row), ...])`, the same for the same rows and passes.
+
+    The pass, which is the epoch where an epoch takes every row once, decides which texts of a row are drawn.
+    """
 
     def __init__(
         self,
@@ -51,8 +54,8 @@ class Collator:
     def __call__(self, keys: Sequence[tuple[int, int]]) -> Batch:
         examples = [self.dataset[int(row)] for _, row in keys]
         queries, passages, query_identity, identities, scores, sizes = [], [], [], [], [], []
-        for (epoch, _), example in zip(keys, examples, strict=True):
-            key = (self.seed, epoch, stable_hash(example["query"]))
+        for (turn, _), example in zip(keys, examples, strict=True):
+            key = (self.seed, turn, stable_hash(example["query"]))
             size = self.group_size if example["neg"] else 1
             positive, negatives = choose_group(len(example["pos"]), len(example["neg"]), size, key)
             texts = [example["pos"][positive], *(example["neg"][index] for index in negatives)]

@@ -2,14 +2,15 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from bioemb.data.examples import Needs, as_example
+from bioemb.data.hub_rows import is_hub_name, read_hub
 from bioemb.errors import DataError
 from bioemb.files import RECORD_SUFFIXES, Located, hash_file, list_files, read_records
 from bioemb.log import logger, progress
@@ -34,20 +35,43 @@ SCHEMA = pa.schema(
 )
 
 
+class Source(NamedTuple):
+    """A file, or a data set of the hub, and which entry of `--train_data` it came from."""
+
+    path: Path
+    entry: int
+    is_hub: bool = False
+
+
+def list_sources(train_data: Sequence[str]) -> list[Source]:
+    """The files of all entries, then the hub's data sets; a file named twice belongs to the first. Raises DataError."""
+    files: dict[Path, int] = {}
+    hub = []
+    for entry, name in enumerate(train_data):
+        if is_hub_name(name):
+            hub.append(Source(Path(name), entry, True))
+            continue
+        for path in list_files([name], RECORD_SUFFIXES):
+            files.setdefault(path, entry)
+    return [*(Source(path, entry) for path, entry in files.items()), *hub]
+
+
 def load_examples(train_data: Sequence[str], cache: str | Path, needs: Needs) -> "Dataset":
     """Every example of the files, memory-mapped from a table in the folder `cache`, made there when it is not.
 
-    train_data: files, folders, or names of the hub. Raises DataError that lists the rows that cannot be used.
+    train_data: files, folders, or data sets of the hub (`hub_rows.py`); a row's `source` is its place in
+    `list_sources`. Raises DataError that lists the rows that cannot be used.
     """
-    hub_names = [name for name in train_data if not Path(name).exists() and _is_hub_name(name)]
-    files = list_files([name for name in train_data if name not in hub_names], RECORD_SUFFIXES)
+    sources = list_sources(train_data)
+    files = [source.path for source in sources if not source.is_hub]
+    hub_names = [str(source.path) for source in sources if source.is_hub]
     digest = hashlib.blake2b(f"{[*needs]} {hub_names}".encode(), digest_size=12)
     for path in files:
         digest.update(hash_file(path).encode())
     table = Path(cache) / f"examples-{digest.hexdigest()}.arrow"
     if not table.exists():
-        numbers = {path: number for number, path in enumerate([*files, *map(Path, hub_names)])}
-        located = progress(chain(read_records(files), _read_hub(hub_names)), "read examples")
+        numbers = {source.path: number for number, source in enumerate(sources)}
+        located = progress(chain(read_records(files), read_hub(hub_names)), "read examples")
         write_table(table, SCHEMA, checked_examples(located, needs, numbers))
     return open_table(table)
 
@@ -94,10 +118,10 @@ class _Notice:
             logger.warning("%d of %d rows have %s (%s): %s", self.count, rows, what, first, so)
 
 
-def pools_of(dataset: "Dataset") -> list[np.ndarray]:
-    """The row numbers of each file."""
-    source = np.asarray(dataset.with_format("numpy", columns=["source"])["source"][:])
-    return [np.flatnonzero(source == number) for number in np.unique(source)]
+def rows_of_sources(dataset: "Dataset", count: int) -> list[np.ndarray]:
+    """The row numbers of each of so many sources."""
+    source = np.asarray(dataset.with_format("numpy", columns=["source"])["source"][:])  # rising
+    return [np.arange(first, last) for first, last in pairwise(np.searchsorted(source, np.arange(count + 1)))]
 
 
 def _until_unreadable(rows: Iterable[Located], problems: list[DataError]) -> Iterator[Located]:
@@ -106,22 +130,3 @@ def _until_unreadable(rows: Iterable[Located], problems: list[DataError]) -> Ite
         yield from rows
     except DataError as problem:
         problems.append(problem)
-
-
-def _is_hub_name(name: str) -> bool:
-    return name.count("/") == 1 and not name.startswith((".", "/", "~")) and not name.endswith(RECORD_SUFFIXES)
-
-
-def _read_hub(names: Sequence[str]) -> Iterator[Located]:
-    """The rows of data sets of the hub, each in its place. Raises DataError where there is no such data set."""
-    for name in names:
-        from datasets import load_dataset
-        from datasets.exceptions import DatasetNotFoundError
-
-        try:
-            loaded = load_dataset(name, split="train")
-        except (DatasetNotFoundError, ConnectionError, OSError) as error:
-            reason = " ".join(str(error).split())
-            raise DataError(f"neither a file here nor to be had from the hub ({reason})", name) from None
-        for row, record in enumerate(loaded, start=1):
-            yield Located(record, Path(name), row)

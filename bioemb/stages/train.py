@@ -62,7 +62,7 @@ def run(config: TrainConfig) -> str:
         trainer.resume(newest)
     if config.report_to != "none":
         accelerator.init_trackers("bioemb", config=output_settings(config))
-    rows = sum(map(len, data.pools))
+    rows = sum(len(part.rows) for pool in data.pools for part in pool)
     batch = f"{accelerator.num_processes} processes x {config.per_device_train_batch_size} queries"
     logger.info(
         "%s rows, %s x %d passages, %d steps of which %d are done",

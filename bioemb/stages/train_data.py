@@ -1,5 +1,7 @@
 """From the flags to what is trained on: examples, the rows that may meet in a batch, and what is held out."""
 
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -8,9 +10,10 @@ import numpy as np
 from bioemb.config import TrainConfig
 from bioemb.config.train import SCORED_GROUPS
 from bioemb.data.collator import Collator, TokenIds
-from bioemb.data.dataset import load_examples, pools_of
+from bioemb.data.dataset import Source, list_sources, load_examples, rows_of_sources
 from bioemb.data.examples import Needs
 from bioemb.data.hold_out import Split, split_by_other, split_by_share
+from bioemb.data.sampling import Part, Pool, temperature_weights
 from bioemb.errors import ConfigError
 from bioemb.log import logger
 from bioemb.manifest import work_folder
@@ -27,7 +30,7 @@ class TrainingData(NamedTuple):
     """What the trainer takes its batches from, what it is evaluated on, and what was counted on the way."""
 
     collator: Collator
-    pools: list[np.ndarray]
+    pools: list[Pool]
     held_out: "HeldOut | None"
     counts: dict[str, int]
 
@@ -38,11 +41,12 @@ def prepare_data(config: TrainConfig, token_ids: TokenIds, guide_token_ids: Toke
     needs_negatives = config.loss_name in SCORED_GROUPS or not config.use_inbatch_neg
     dataset = load_examples(config.train_data, cache, Needs(config.group_size, config.needs_scores, needs_negatives))
     split, held_out = _hold_out(config, dataset, cache)
-    pools = [_some(rows, config.max_example_num_per_dataset, config.seed) for rows in pools_of(dataset)]
+    sources = list_sources(config.train_data)
+    rows = rows_of_sources(dataset, len(sources))
+    rows = [_some(own, config.max_example_num_per_dataset, config.seed) for own in rows]
     if split:
-        pools = [rows[split.trained[rows]] for rows in pools]
-    if not config.same_dataset_within_batch:
-        pools = [np.concatenate(pools)]
+        rows = [own[split.trained[own]] for own in rows]
+    pools, dropped = make_pools(config, sources, rows)
     collator = Collator(
         dataset,
         token_ids,
@@ -52,8 +56,69 @@ def prepare_data(config: TrainConfig, token_ids: TokenIds, guide_token_ids: Toke
         shuffle_ratio=config.shuffle_ratio,
         guide_token_ids=guide_token_ids,
     )
-    counts = {"rows_held_out": int(split.held_out.sum()), "rows_left_out": int(split.left_out.sum())} if split else {}
+    counts = {"rows_dropped": dropped} if dropped else {}
+    if split:
+        counts |= {"rows_held_out": int(split.held_out.sum()), "rows_left_out": int(split.left_out.sum())}
     return TrainingData(collator, pools, held_out, counts)
+
+
+def make_pools(config: TrainConfig, sources: Sequence[Source], rows: Sequence[np.ndarray]) -> tuple[list[Pool], int]:
+    """The rows that may meet in a batch, of each source's rows, and how many rows were dropped. Raises ConfigError."""
+    if not config.same_dataset_within_batch:
+        if config.small_threshold or config.drop_threshold:
+            logger.warning("--small_threshold and --drop_threshold do nothing without --same_dataset_within_batch")
+        by_entry = [_joined(rows, sources, entry) for entry in range(len(config.train_data))]
+        weights = _weights(config, list(map(len, by_entry)))
+        return [[Part(own, weight) for own, weight in zip(by_entry, weights, strict=True)]], 0
+    sets, dropped = _merge_small(sources, rows, config.small_threshold, config.drop_threshold)
+    if not sets:
+        raise ConfigError(f"all {dropped} rows were dropped; lower --drop_threshold {config.drop_threshold}")
+    entries = [sum(len(own) for entry, own in sets if entry == each) for each in range(len(config.train_data))]
+    weights = _weights(config, entries)
+    return [[Part(own, weights[entry])] for entry, own in sets], dropped
+
+
+def _joined(rows: Sequence[np.ndarray], sources: Sequence[Source], entry: int) -> np.ndarray:
+    own = [some for some, source in zip(rows, sources, strict=True) if source.entry == entry]
+    return np.concatenate([np.empty(0, np.int64), *own])
+
+
+def _weights(config: TrainConfig, sizes: list[int]) -> list[float]:
+    """How often an epoch takes the rows of each entry of the training data."""
+    if config.data_temperature:
+        weights = temperature_weights(sizes, config.data_temperature)
+    else:
+        weights = list(config.data_weights) or [1.0] * len(sizes)
+    if set(weights) != {1.0}:
+        for name, size, weight in zip(config.train_data, sizes, weights, strict=True):
+            taken = f"{Part(np.arange(size), weight).taken:,}"
+            logger.info("an epoch takes %s of the %s rows of %s (weight %.3g)", taken, f"{size:,}", name, weight)
+    return weights
+
+
+def _merge_small(
+    sources: Sequence[Source], rows: Sequence[np.ndarray], small: int, least: int
+) -> tuple[list[tuple[int, np.ndarray]], int]:
+    """(entry, rows) of each set that makes batches of its own, and the number of rows dropped.
+
+    Files of fewer than `small` rows make one set with the others of their folder, which is dropped where it has fewer
+    than `least` (FlagEmbedding's thresholds; there a small file that was named itself is dropped without a word).
+    """
+    sets, merged = [], defaultdict(list)
+    for source, own in zip(sources, rows, strict=True):
+        if len(own) < small:
+            merged[source.entry, source.path.parent].append(own)
+        elif len(own):
+            sets.append((source.entry, own))
+    dropped = 0
+    for (entry, folder), several in merged.items():
+        own = np.concatenate(several)
+        if len(own) < least:
+            dropped += len(own)
+            logger.warning("dropped %d rows of %d small files in %s", len(own), len(several), folder)
+        elif len(own):
+            sets.append((entry, own))
+    return sets, dropped
 
 
 def _hold_out(config: TrainConfig, dataset: "Dataset", cache: Path) -> "tuple[Split | None, HeldOut | None]":
