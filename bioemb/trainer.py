@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bioemb import checkpoint
-from bioemb.averaging import MovingAverage, average_with
+from bioemb.averaging import MovingAverage
 from bioemb.batch_targets import across_processes, make_targets
 from bioemb.config import TrainConfig
 from bioemb.data.collator import Batch, Collator
@@ -23,7 +23,7 @@ from bioemb.data.sampling import Pool
 from bioemb.distributed import sum_over_processes
 from bioemb.encoder import Encoder, Tokens
 from bioemb.encoding import plan_sub_batches
-from bioemb.errors import ConfigError, ModelError
+from bioemb.errors import ModelError
 from bioemb.gradcache import cached_backward
 from bioemb.held_out import Best, HeldOut, evaluate
 from bioemb.log import logger, progress
@@ -32,6 +32,7 @@ from bioemb.losses.checks import loss_name, require_scalar
 from bioemb.losses.temperature import learnt_temperature
 from bioemb.optimisation import make_optimizer, make_schedule
 from bioemb.run_log import RunLog
+from bioemb.run_state import RunState
 from bioemb.updates import Updates
 from bioemb.watching import Interruption, Window
 
@@ -80,6 +81,7 @@ class Trainer:
         self.schedule = make_schedule(config.lr_scheduler_type, self.optimizer, warmup, self.total_steps)
         self.model, self.optimizer = accelerator.prepare(encoder, self.optimizer)
         self.average = None if config.ema_decay is None else MovingAverage(encoder, config.ema_decay)
+        self.state = RunState(encoder, loss, self.optimizer, self.schedule, self.average, self.best, accelerator)
         self.log = RunLog(config.output_dir, accelerator, self.total_steps)
 
     def fit(self) -> None:
@@ -141,70 +143,18 @@ class Trainer:
         return loss, interruptions > 0
 
     def save(self) -> Path:
-        """Write a checkpoint aside and rename it."""
+        """Write a checkpoint aside and rename it, and let old ones go."""
         folder = checkpoint.folder_of(self.config.output_dir, self.done)
-        aside = folder.with_name(f".{folder.name}.part")
+        self.state.save(folder, self.done)
         if self.accelerator.is_main_process:
-            self.encoder.save(aside)
-            checkpoint.save_tensors(aside / "optimizer.safetensors", checkpoint.optimizer_tensors(self.optimizer))
-            checkpoint.save_tensors(aside / "loss.safetensors", _state(self.loss))
-            if self.average:
-                checkpoint.save_tensors(aside / "average.safetensors", self.average.weights)
-            scaler = self.accelerator.scaler
-            state = {
-                "step": self.done,
-                "processes": self.accelerator.num_processes,
-                "schedule": self.schedule.last_epoch,
-                "scaler": scaler.state_dict() if scaler else None,
-                "best": self.best.state(),
-            }
-            checkpoint.write_state(aside, state)
-        self.accelerator.wait_for_everyone()
-        rank = self.accelerator.process_index
-        checkpoint.save_tensors(aside / f"random-{rank}.safetensors", checkpoint.random_tensors())
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            if not folder.exists():
-                aside.rename(folder)
             checkpoint.drop_old(self.config.output_dir, self.config.save_total_limit, self.best.step)
         self.accelerator.wait_for_everyone()
         return folder
 
     def resume(self, folder: Path) -> None:
         """Go on from a checkpoint; the encoder must have been loaded from it. Raises DataError, ConfigError."""
-        state = checkpoint.read_state(folder)
-        if state["processes"] != self.accelerator.num_processes:
-            raise ConfigError(
-                f"{folder} was made by {state['processes']} processes, this run has "
-                f"{self.accelerator.num_processes}; use as many, or --resume_from_checkpoint no"
-            )
-        checkpoint.load_optimizer(self.optimizer, folder / "optimizer.safetensors")
-        if isinstance(self.loss, nn.Module):
-            self.loss.load_state_dict(checkpoint.read_tensors(folder / "loss.safetensors"))
-        if self.average:
-            self.average.load(checkpoint.read_tensors(folder / "average.safetensors"))
-        if self.accelerator.scaler and state["scaler"]:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.done = state["step"]
-        self.best.load(state["best"])
-        self.schedule.load_state_dict({**self.schedule.state_dict(), "last_epoch": state["schedule"]})
-        for group, rate in zip(self.optimizer.param_groups, self._rates(state["schedule"]), strict=True):
-            group["lr"] = rate
-        checkpoint.restore_random(folder / f"random-{self.accelerator.process_index}.safetensors")
+        self.done = self.state.load(folder)
         self.log.cut_after(self.done)
-
-    def load_weights(self, folder: Path) -> None:
-        """Take the weights, and the average where there is one, of a checkpoint of this run, and nothing else."""
-        average_with(
-            self.encoder, Encoder.from_pretrained(folder, trust_remote_code=self.config.trust_remote_code), 1.0
-        )
-        if self.average:
-            self.average.load(checkpoint.read_tensors(folder / "average.safetensors"))
-
-    def _rates(self, schedule_step: int) -> list[float]:
-        return [
-            base * f(schedule_step) for base, f in zip(self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True)
-        ]
 
     def _backward(self, batch: Batch, scale: float) -> Tensor:
         """Accumulate the gradient of `scale` times this process's loss; returns that number."""
@@ -270,7 +220,7 @@ class Trainer:
     def _log(self, window: Window) -> None:
         values = {
             "epoch": round(self.done / self.updates.per_epoch, 4),
-            "learning_rate": self._rates(self.schedule.last_epoch)[0],
+            "learning_rate": self.state.rates()[0],
             **window.summary(),
         }
         if (temperature := learnt_temperature(self.loss)) is not None:
@@ -284,7 +234,3 @@ class Trainer:
     def _note_best(self, scores: dict[str, float]) -> bool:
         self.log.add_scores(self.done, scores)
         return self.best.note(self.done, scores[self.config.metric_for_best_model])
-
-
-def _state(loss: Loss) -> dict[str, Tensor]:
-    return loss.state_dict() if isinstance(loss, nn.Module) else {}

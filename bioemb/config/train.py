@@ -32,6 +32,8 @@ TRAIN_RANGES = (  # field, lowest, highest
     ("warmup_ratio", 0, 1),
     ("shuffle_ratio", 0, 1),
     ("dropout", 0, 1),
+    ("lora_rank", 1, inf),
+    ("lora_dropout", 0, 1),
     ("average_with_start", 0, 1),
     ("ema_decay", 0, 0.999999),
 )
@@ -48,6 +50,7 @@ class TrainConfig:
         "use_fast_tokenizer": "the model's own tokenizer is used",
         "cache_dir": "set HF_HOME",
         "token": "log in with `hf auth login`",
+        "save_merged_lora_model": "the saved model is always merged",
         "deepspeed": "choose it with `accelerate config`",
         "fsdp": "choose it with `accelerate config`",
         "ddp_find_unused_parameters": "the trainer knows which are used",
@@ -99,6 +102,11 @@ class TrainConfig:
         0.0,
     )
     fix_position_embedding: bool = flag("do not train the position embeddings", False)
+    use_lora: bool = flag("train low-rank adapters only; the saved model has them merged (needs peft)", False)
+    lora_rank: int = flag("columns of an adapter's matrices", 64)
+    lora_alpha: float = flag("an adapter's share is this over its rank", 16.0)
+    lora_dropout: float = flag("share of an adapter's input dropped in training", 0.0)
+    target_modules: tuple[str, ...] = flag("names of the layers that get one (default: all linear ones)", ())
     gradient_checkpointing: bool = flag("less memory, a third more work", False)
     trust_remote_code: bool = flag("run code that comes with the model", False)
     # loss

@@ -44,7 +44,10 @@ def run(config: TrainConfig) -> str:
     newest = _resume_from(config)
     if newest:
         logger.info("going on from %s", newest)
+    if newest and not config.use_lora:  # adapters belong beside the starting weights, to the bit
         encoder = load_encoder(newest, config)
+    if config.use_lora:
+        _add_adapters(encoder, config)
     with accelerator.main_process_first():
         data = prepare_data(config, encoder.token_ids, guide.token_ids if guide else None)
     set_seed(config.seed + accelerator.process_index)  # dropout differs between processes
@@ -74,7 +77,7 @@ def run(config: TrainConfig) -> str:
     )
     trainer.fit()
     accelerator.wait_for_everyone()
-    _choose_weights(trainer, config)
+    encoder = _chosen(trainer, config)
     scores = evaluate(encoder, data.held_out, config.bf16) if data.held_out else {}
     if accelerator.is_main_process:
         encoder.save(output)
@@ -84,17 +87,33 @@ def run(config: TrainConfig) -> str:
     return f"{output}: trained for {trainer.done} steps on {rows:,} rows{found}"
 
 
-def _choose_weights(trainer, config: TrainConfig) -> None:
-    """Put the weights that the settings ask for in the place of the last step's: the best, and averages."""
+def _chosen(trainer, config: TrainConfig) -> "Encoder":
+    """The encoder with the weights that the settings ask for: the best or the last, averages, adapters merged."""
     from bioemb.averaging import average_with
+    from bioemb.lora import merged
 
     if config.load_best_model_at_end and trainer.best.step != trainer.done:
         logger.info("taking the weights of step %d, the best evaluation", trainer.best.step)
-        trainer.load_weights(checkpoint.folder_of(config.output_dir, trainer.best.step))
+        folder = checkpoint.folder_of(config.output_dir, trainer.best.step)
+        trainer.state.load_weights(folder, config.trust_remote_code)
     if trainer.average:
         trainer.average.put_into(trainer.encoder)
+    encoder = merged(trainer.encoder)
     if config.average_with_start:
-        average_with(trainer.encoder, load_encoder(config.model_name_or_path, config), config.average_with_start)
+        average_with(encoder, load_encoder(config.model_name_or_path, config), config.average_with_start)
+    return encoder
+
+
+def _add_adapters(encoder: "Encoder", config: TrainConfig) -> None:
+    from bioemb.lora import add_adapters
+
+    rank, alpha, dropout = config.lora_rank, config.lora_alpha, config.lora_dropout
+    add_adapters(encoder, rank, alpha, dropout, config.target_modules, config.seed)
+    trained, everything = (
+        sum(p.numel() for p in some)
+        for some in ([p for p in encoder.parameters() if p.requires_grad], encoder.parameters())
+    )
+    logger.info("adapters of rank %d: %s of %s weights are trained", rank, f"{trained:,}", f"{everything:,}")
 
 
 def load_encoder(folder: str | Path, config: TrainConfig) -> "Encoder":

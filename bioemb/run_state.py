@@ -1,0 +1,110 @@
+"""All that changes during a training run, and so all that a checkpoint holds: written whole, put back to the bit."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from bioemb import checkpoint
+from bioemb.averaging import MovingAverage, average_with
+from bioemb.encoder import Encoder
+from bioemb.errors import ConfigError
+from bioemb.held_out import Best
+from bioemb.lora import adapter_tensors, load_adapters, merged
+from bioemb.losses import Loss
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class RunState(NamedTuple):
+    """What the trainer changes, on one of its processes."""
+
+    encoder: Encoder
+    loss: Loss
+    optimizer: Optimizer
+    schedule: LambdaLR
+    average: MovingAverage | None
+    best: Best
+    accelerator: "Accelerator"
+
+    def save(self, folder: Path, step: int) -> None:
+        """Write a checkpoint aside and rename it; a call for all processes."""
+        aside = folder.with_name(f".{folder.name}.part")
+        if self.accelerator.is_main_process:
+            self._write(aside, step)
+        self.accelerator.wait_for_everyone()
+        rank = self.accelerator.process_index
+        checkpoint.save_tensors(aside / f"random-{rank}.safetensors", checkpoint.random_tensors())
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process and not folder.exists():
+            aside.rename(folder)
+        self.accelerator.wait_for_everyone()
+
+    def load(self, folder: Path) -> int:
+        """Put back what `save` wrote, of a checkpoint whose weights the encoder has already; returns the step.
+
+        Adapters come from the checkpoint, the weights beside them from the starting model. Raises DataError,
+        ConfigError.
+        """
+        state = checkpoint.read_state(folder)
+        processes = self.accelerator.num_processes
+        if state["processes"] != processes:
+            raise ConfigError(
+                f"{folder} was made by {state['processes']} processes, this run has {processes}; use as many, "
+                "or --resume_from_checkpoint no"
+            )
+        checkpoint.load_optimizer(self.optimizer, folder / "optimizer.safetensors")
+        if isinstance(self.loss, nn.Module):
+            self.loss.load_state_dict(checkpoint.read_tensors(folder / "loss.safetensors"))
+        if adapter_tensors(self.encoder):
+            load_adapters(self.encoder, checkpoint.read_tensors(folder / "adapters.safetensors"))
+        if self.average:
+            self.average.load(checkpoint.read_tensors(folder / "average.safetensors"))
+        if self.accelerator.scaler and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.best.load(state["best"])
+        self.schedule.load_state_dict({**self.schedule.state_dict(), "last_epoch": state["schedule"]})
+        for group, rate in zip(self.optimizer.param_groups, self.rates(), strict=True):
+            group["lr"] = rate
+        checkpoint.restore_random(folder / f"random-{self.accelerator.process_index}.safetensors")
+        return state["step"]
+
+    def load_weights(self, folder: Path, trust_remote_code: bool = False) -> None:
+        """Take the weights, and the average where there is one, of a checkpoint of this run, and nothing else."""
+        if adapter_tensors(self.encoder):
+            load_adapters(self.encoder, checkpoint.read_tensors(folder / "adapters.safetensors"))
+        else:
+            average_with(self.encoder, Encoder.from_pretrained(folder, trust_remote_code=trust_remote_code), 1.0)
+        if self.average:
+            self.average.load(checkpoint.read_tensors(folder / "average.safetensors"))
+
+    def rates(self) -> list[float]:
+        """The learning rate of each group of parameters, now."""
+        return [
+            base * share(self.schedule.last_epoch)
+            for base, share in zip(self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True)
+        ]
+
+    def _write(self, folder: Path, step: int) -> None:
+        merged(self.encoder).save(folder)
+        tensors = {
+            "optimizer": checkpoint.optimizer_tensors(self.optimizer),
+            "loss": self.loss.state_dict() if isinstance(self.loss, nn.Module) else {},
+            "average": self.average.weights if self.average else None,
+            "adapters": adapter_tensors(self.encoder) or None,
+        }
+        for name, some in tensors.items():
+            if some is not None:
+                checkpoint.save_tensors(folder / f"{name}.safetensors", some)
+        scaler = self.accelerator.scaler
+        state = {
+            "step": step,
+            "processes": self.accelerator.num_processes,
+            "schedule": self.schedule.last_epoch,
+            "scaler": scaler.state_dict() if scaler else None,
+            "best": self.best.state(),
+        }
+        checkpoint.write_state(folder, state)
