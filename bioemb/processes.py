@@ -20,7 +20,7 @@ import torch.distributed as dist
 
 from bioemb.blocks import BlockFolder
 from bioemb.distributed import world
-from bioemb.errors import BioembError, ConfigError
+from bioemb.errors import BioembError, ConfigError, ModelError
 
 PATIENCE = timedelta(days=7)  # a slow machine's share may take days; one that has ended is noticed at once
 Result = TypeVar("Result")
@@ -73,6 +73,17 @@ def on_all(work: Callable[[], Result]) -> Result:
         if error is not None:
             raise error
     return outcome.result
+
+
+def require_same(value: str, name: str) -> None:
+    """Refuse to share work where a model, known by its hash, differs among the processes. Raises ModelError."""
+    first = on_first(lambda: value)
+
+    def compare() -> None:
+        if value != first:
+            raise ModelError(f"{name} is not the same on all machines: copy one to where all of them find it")
+
+    on_all(compare)
 
 
 def share(items: Sequence[Result]) -> list[Result]:

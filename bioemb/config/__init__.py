@@ -11,6 +11,7 @@ from bioemb.config.filter import FilterConfig
 from bioemb.config.inspect import InspectConfig
 from bioemb.config.mine import MineConfig
 from bioemb.config.run import RunConfig
+from bioemb.config.score import ScoreConfig
 from bioemb.config.train import TrainConfig
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "InspectConfig",
     "MineConfig",
     "RunConfig",
+    "ScoreConfig",
     "TrainConfig",
 ]

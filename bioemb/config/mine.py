@@ -1,9 +1,11 @@
 """The settings of `bioemb mine`."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bioemb.config.shared import MAX_LENGTH, POOLING_CHOICES
+from bioemb.config.shared import MAX_LENGTH, POOLING_CHOICES, RERANKER_MAX_LENGTH
+from bioemb.errors import ConfigError
 from bioemb.flags import flag
 
 
@@ -54,9 +56,29 @@ class MineConfig:
     embedder_query_max_length: int | None = flag(f"query: {MAX_LENGTH}", None)
     embedder_passage_max_length: int | None = flag(f"passage: {MAX_LENGTH}", None)
     pooling_method: str = flag("pooling; `auto` reads it from the model folder", "auto", choices=POOLING_CHOICES)
+    reranker_name_or_path: str | None = flag(
+        "cross-encoder that judges what is drawn: a folder or a hub name", None, output=False
+    )
+    reranker_margin: float | None = flag(
+        "drop what the reranker does not put below the positive by this, in its raw scores, and draw another", None
+    )
+    keep_reranker_scores: bool = flag(
+        "pos_scores and neg_scores are the reranker's, to learn from; the cosines become pos_cosines, neg_cosines",
+        False,
+    )
+    reranker_max_length: int | None = flag(RERANKER_MAX_LENGTH, None)
     batch_tokens: int | None = flag("tokens in a batch (default: 2048 on a CPU, 65536 on a GPU)", None, output=False)
     search_batch_size: int = flag("queries searched at once", 4096, output=False)
     bf16: bool = flag("compute in bfloat16: faster, the last digits differ", False)
     overwrite: bool = flag(
         "replace an output that was made otherwise; vectors that still hold are used again", False, output=False
     )
+
+    def __post_init__(self):
+        asked = self.reranker_margin is not None or self.keep_reranker_scores
+        if asked and self.reranker_name_or_path is None:
+            raise ConfigError("--reranker_margin and --keep_reranker_scores need --reranker_name_or_path")
+        if self.reranker_name_or_path is not None and not asked:
+            raise ConfigError("nothing is asked of the reranker: --reranker_margin or --keep_reranker_scores")
+        if self.reranker_margin is not None and not math.isfinite(self.reranker_margin):
+            raise ConfigError(f"reranker_margin is {self.reranker_margin}; expected a number, in the reranker's scores")

@@ -7,6 +7,7 @@ STAGES = {
     "extract": (config.ExtractConfig, "bioemb.stages.extract"),
     "filter": (config.FilterConfig, "bioemb.stages.filter"),
     "mine": (config.MineConfig, "bioemb.stages.mine"),
+    "score": (config.ScoreConfig, "bioemb.stages.score"),
     "train": (config.TrainConfig, "bioemb.stages.train"),
     "evaluate": (config.EvaluateConfig, "bioemb.stages.evaluate"),
 }

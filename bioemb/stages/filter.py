@@ -16,6 +16,7 @@ from bioemb.flags import nearest, output_settings
 from bioemb.log import Funnel, logger, progress
 from bioemb.manifest import begin, describe, finish, work_folder
 from bioemb.mining.consistency import BestShare, ConsistencyRule
+from bioemb.processes import join_processes, on_all, on_first, require_same
 from bioemb.stages.filter_scores import Scores, blocks_of, open_scores
 from bioemb.stages.filter_statistics import Judged, KindStatistics, statistics_table
 
@@ -25,24 +26,45 @@ MOST_KINDS = 100  # each has some megabytes of statistics
 
 def run(config: FilterConfig) -> str:
     """Score, keep, write; returns the funnel. Raises the errors of a user's making, before anything is encoded."""
+    join_processes()
+    output = Path(config.out_file_path)
+    files, rows, kinds = on_first(lambda: read_input(config))
+    encoder = on_all(lambda: load_encoder(config))
+    models = {"model_path": encoder.weights_hash}
+    require_same(encoder.weights_hash, encoder.source)
+    description = on_first(lambda: describe("filter", output_settings(config), files, models))
+    if not on_first(lambda: begin(output, description, config.overwrite)):
+        return f"{output} is complete; nothing to do"
+    scores = open_scores(files, rows, encoder, work_folder(output), description, config)
+    return on_first(lambda: write_output(files, scores, kinds, description, config))
+
+
+def read_input(config: FilterConfig) -> tuple[list[Path], int, list[str]]:
+    """The files of pairs, how many pairs there are, of which kinds. Raises DataError, ConfigError."""
     output = Path(config.out_file_path)
     files = [path for path in list_files(config.folder_path, RECORD_SUFFIXES) if path.resolve() != output.resolve()]
     if not files:
         raise DataError("holds nothing but the output file", config.folder_path)
     rows, kinds = count_pairs(files, config.key_x, config.key_y)
     require_kinds(config, kinds)
+    return files, rows, kinds
+
+
+def load_encoder(config: FilterConfig) -> Encoder:
+    """The encoder with the flags' pooling, instructions and length."""
     encoder = Encoder.from_pretrained(
         config.model_path,
         pooling=config.pooling_method,
         prompts={"query": config.query_instruction, "passage": config.passage_instruction},
     ).to_best_device()
     encoder.set_max_length(config.max_length, config.max_length)
-    description = describe("filter", output_settings(config), files, {"model_path": encoder.weights_hash})
-    if not begin(output, description, config.overwrite):
-        return f"{output} is complete; nothing to do"
-    scores = open_scores(files, rows, encoder, work_folder(output), description, config)
-    rules = make_rules(files, scores, kinds, config)
-    funnel, counted = write_consistent(files, scores, rules, config)
+    return encoder
+
+
+def write_output(files: list[Path], scores: Scores, kinds: list[str], description: dict, config: FilterConfig) -> str:
+    """Keep, write, say in the manifest that it is done; the summary."""
+    output = Path(config.out_file_path)
+    funnel, counted = write_consistent(files, scores, make_rules(files, scores, kinds, config), config)
     statistics = {kind: of.as_dict() for kind, of in counted.items() if of.own.total}
     write_json(f"{output}.stats.json", statistics)
     finish(output, description, {"pairs": funnel.as_dict()})

@@ -4,7 +4,7 @@ Everything here goes through the files of pairs in blocks of BLOCK_ROWS, and goe
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from bioemb.log import logger, progress
 from bioemb.manifest import work_key
 from bioemb.mining.consistency import pair_cosines, shuffled_partners
 from bioemb.mining.ranking import SmallestKeys, pool_keys, true_ranks
+from bioemb.processes import on_all, on_first, share
 from bioemb.records import same_text_key, stable_hash
 
 BLOCK_ROWS = 1024  # pairs scored before they are on disk: what an interruption costs
@@ -64,16 +65,42 @@ def open_scores(
         BlockFolder(work / f"scores-{of_cosines}", rows, BLOCK_ROWS),
         BlockFolder(work / f"ranks-{of_ranks}", rows, BLOCK_ROWS) if config.pool_size else None,
     )
-    missing = set(scores.cosines.missing()).union(scores.ranks.missing() if scores.ranks else ())
-    if not missing:
+    folders = [folder for folder in scores if folder is not None]
+    if not on_first(lambda: missing_in(folders)):
         return scores
-    if len(missing) < scores.cosines.count:
-        logger.info("going on: %d of %d blocks are scored", scores.cosines.count - len(missing), scores.cosines.count)
     pool = open_pool(files, encoder, work / f"pool-{of_ranks}", config) if scores.ranks else None
-    for index, block in enumerate(progress(blocks_of(read_records(files)), "score pairs", scores.cosines.count)):
-        if index in missing:
+
+    def score(blocks: list[int]) -> None:
+        for index, block in wanted_blocks(progress(read_records(files), "score pairs", rows), blocks):
             score_block(index, block, encoder, (scores, pool), config)
+
+    share_blocks(folders, score)
     return scores
+
+
+def missing_in(folders: list[BlockFolder]) -> list[int]:
+    """The blocks that any of the folders lacks, rising."""
+    return sorted({index for folder in folders for index in folder.missing()})
+
+
+def share_blocks(folders: list[BlockFolder], work: Callable[[list[int]], None]) -> None:
+    """Have the processes share out the blocks that any of these folders lacks; returns when all of them are there.
+
+    work: writes, of the blocks with these numbers, what is missing.
+    """
+
+    def look() -> list[int]:
+        for folder in folders:
+            folder.remove_leftovers()
+        missing = missing_in(folders)
+        if missing and len(missing) < folders[0].count:
+            logger.info("going on: %d of %d blocks are there", folders[0].count - len(missing), folders[0].count)
+        return missing
+
+    missing = share(on_first(look))
+    on_all(lambda: work(missing))
+    for folder in folders:
+        on_all(folder.wait_until_whole)
 
 
 def score_block(
@@ -102,13 +129,7 @@ def score_block(
 
 def open_pool(files: list[Path], encoder: Encoder, folder: Path, config: FilterConfig) -> Pool:
     """The pool's vectors and labels, encoded where they are missing: different documents, chosen by seed and text."""
-    if not (folder / "pool.json").exists():
-        chosen = SmallestKeys(config.pool_size)
-        for block in blocks_of(progress(full_documents(files, config.key_x), "choose the pool")):
-            chosen.add(pool_keys(text_hashes(block, config.key_x), config.seed))
-        keys = chosen.result()
-        write_json(folder / "pool.json", {"documents": len(keys), "last_key": int(keys[-1]) if len(keys) else 0})
-    found = json.loads((folder / "pool.json").read_text(encoding="utf-8"))
+    found = on_first(lambda: choose_pool(files, folder / "pool.json", config))
     if found["documents"] < config.pool_size:
         logger.warning(
             "pool_size is %d, and the pairs have %d different documents: the pool is all of them",
@@ -116,14 +137,27 @@ def open_pool(files: list[Path], encoder: Encoder, folder: Path, config: FilterC
             found["documents"],
         )
     pool = Pool(*(BlockFolder(folder / name, found["documents"], BLOCK_ROWS) for name in ("vectors", "labels")))
-    missing = {*pool.vectors.missing(), *pool.labels.missing()}
-    members = pool_documents(files, np.uint64(found["last_key"]), config) if missing else ()
-    for index, block in enumerate(progress(blocks_of(members), "encode the pool", pool.vectors.count)):
-        if index in missing:
+
+    def encode(blocks: list[int]) -> None:
+        members = pool_documents(files, np.uint64(found["last_key"]), config)
+        for index, block in wanted_blocks(progress(members, "encode the pool", pool.vectors.rows), blocks):
             texts = [located.record[config.key_x] for located in block]
             pool.labels.write(index, labels_of(block, config.key_x, UNKNOWN_OTHER))
             pool.vectors.write(index, unit_vectors(encoder, texts, "passage", config))
+
+    share_blocks([*pool], encode)
     return pool
+
+
+def choose_pool(files: list[Path], path: Path, config: FilterConfig) -> dict[str, int]:
+    """How many documents the pool has and the largest of their keys; kept in a file."""
+    if not path.exists():
+        chosen = SmallestKeys(config.pool_size)
+        for block in blocks_of(progress(full_documents(files, config.key_x), "choose the pool")):
+            chosen.add(pool_keys(text_hashes(block, config.key_x), config.seed))
+        keys = chosen.result()
+        write_json(path, {"documents": len(keys), "last_key": int(keys[-1]) if len(keys) else 0})
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def pool_documents(files: list[Path], last_key: np.uint64, config: FilterConfig) -> Iterator[Located]:
@@ -166,3 +200,15 @@ def blocks_of(records: Iterable[Located]) -> Iterator[list[Located]]:
     records = iter(records)
     while block := list(islice(records, BLOCK_ROWS)):
         yield block
+
+
+def wanted_blocks(records: Iterable[Located], wanted: list[int]) -> Iterator[tuple[int, list[Located]]]:
+    """The blocks with these numbers, which rise; what follows the last of them is not read."""
+    wanted = iter(wanted)
+    following = next(wanted, None)
+    for index, block in enumerate(blocks_of(records) if following is not None else ()):
+        if index == following:
+            yield index, block
+            following = next(wanted, None)
+            if following is None:
+                return

@@ -4,30 +4,27 @@ Tables, vectors and neighbours are kept beside the output, each under the hash o
 interrupted run goes on, and a run with another rule of selection only selects again.
 """
 
-import json
 from collections import Counter
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from bioemb.blocks import BlockFolder
 from bioemb.config import MineConfig
+from bioemb.cross_encoder import CrossEncoder
 from bioemb.encoder import Encoder, prompt_from_instruction
-from bioemb.errors import ConfigError, ModelError
+from bioemb.errors import ConfigError
 from bioemb.files import RECORD_SUFFIXES, json_line, list_files, write_aside
 from bioemb.flags import output_settings
 from bioemb.log import Funnel, logger, progress
 from bioemb.manifest import begin, describe, finish, work_folder, work_key
-from bioemb.mining import NegativeRule, Selection, select_negatives
-from bioemb.mining.consistency import pair_cosines
+from bioemb.mining import NegativeRule
 from bioemb.mining.faiss_search import require_gpu
-from bioemb.mining.negatives import Context
-from bioemb.mining.search import merge_keys
-from bioemb.processes import join_processes, on_all, on_first
-from bioemb.records import stable_hash
+from bioemb.processes import join_processes, on_all, on_first, require_same, share
 from bioemb.stages.mining_search import encode_tables, find_neighbours
+from bioemb.stages.mining_selection import Choice, Chooser
 from bioemb.stages.mining_tables import Tables, open_tables, read_examples, write_tables
+from bioemb.stages.reranking import Reranking, with_teacher_scores
 
 
 def run(config: MineConfig) -> str:
@@ -37,8 +34,12 @@ def run(config: MineConfig) -> str:
     files, pool, encoder = on_all(lambda: prepare(config, rule))
     output = Path(config.output_file)
     settings = {**output_settings(config), "pool_files": len(pool)}  # which of the inputs are the pool
-    description = on_first(lambda: describe("mine", settings, [*files, *pool], {"model": encoder.weights_hash}))
-    on_all(lambda: require_model(encoder, description))
+    cross_encoder = on_all(lambda: load_reranker(config))
+    models = {"model": encoder} if cross_encoder is None else {"model": encoder, "reranker": cross_encoder}
+    for model in models.values():
+        require_same(model.weights_hash, model.source)
+    hashes = {name: model.weights_hash for name, model in models.items()}
+    description = on_first(lambda: describe("mine", settings, [*files, *pool], hashes))
     if not on_first(lambda: begin(output, description, config.overwrite)):
         return f"{output} is complete; nothing to do"
     work, inputs = work_folder(output), {**description["inputs"], "pool_files": len(pool)}
@@ -62,7 +63,15 @@ def run(config: MineConfig) -> str:
     vectors = encode_tables(encoder, tables, work / f"vectors-{work_key(encoding)}", config)
     searching = {**encoding, "index": config.index_factory, "k": rule.range_stop, "gpu": config.use_gpu_for_searching}
     neighbours = find_neighbours(vectors, work / f"neighbours-{work_key(searching)}", rule.range_stop, config)
-    return on_first(lambda: write_output(files, tables, (vectors, neighbours), rule, output, description))
+    reranking = None
+    if cross_encoder:
+        scored = {"inputs": inputs, "model": cross_encoder.weights_hash, "length": cross_encoder.max_length}
+        folder = work / f"reranked-{work_key(scored)}"
+        reranking = Reranking(cross_encoder, config.reranker_margin, folder, config.batch_tokens)
+    chooser = Chooser(tables, vectors, neighbours, rule, reranking)
+    if reranking:
+        on_all(lambda: [chooser.choose(index) for index in share(range(chooser.blocks))])  # what it scores is kept
+    return on_first(lambda: write_output(files, chooser, config, description))
 
 
 def prepare(config: MineConfig, rule: NegativeRule) -> tuple[list[Path], list[Path], Encoder]:
@@ -112,21 +121,20 @@ def load_encoder(config: MineConfig) -> Encoder:
     return encoder
 
 
-def require_model(encoder: Encoder, description: dict) -> None:
-    """Refuse to share work with a process that loaded other weights. Raises ModelError."""
-    if encoder.weights_hash != description["models"]["model"]:
-        raise ModelError(f"{encoder.source} is not the same on all machines: copy one to where all of them find it")
+def load_reranker(config: MineConfig) -> CrossEncoder | None:
+    """The cross-encoder that confirms negatives, where one is asked for."""
+    if config.reranker_name_or_path is None:
+        return None
+    return CrossEncoder.from_pretrained(config.reranker_name_or_path, config.reranker_max_length).to_best_device()
 
 
-def write_output(
-    files: list[Path], tables: Tables, arrays: tuple, rule: NegativeRule, output: Path, description: dict
-) -> str:
+def write_output(files: list[Path], chooser: Chooser, config: MineConfig, description: dict) -> str:
     """Select, write, say in the manifest that it is done; the summary."""
-    funnel, counts = write_examples(files, tables, arrays, rule, output)
+    rule, output = chooser.rule, Path(config.output_file)
+    funnel, counts = write_examples(files, chooser, output, config.keep_reranker_scores)
     if not counts["negatives"]:
-        logger.warning(
-            "no row has a negative: ranks %d-%d of %d passages", rule.range_start, rule.range_stop, tables.searched
-        )
+        searched = chooser.tables.searched
+        logger.warning("no row has a negative: ranks %d-%d of %d passages", rule.range_start, rule.range_stop, searched)
     finish(output, description, {"rows": funnel.as_dict(), **counts})
     reasons = "\n".join(f"  {reason:<36} {count:>11,}" for reason, count in counts["candidates"].items())
     shorts = "".join(f"\n  {reason:<36} {count:>11,}" for reason, count in counts["short rows"].items())
@@ -138,88 +146,51 @@ def write_output(
 
 
 def write_examples(
-    files: list[Path], tables: Tables, arrays: tuple, rule: NegativeRule, output: Path
+    files: list[Path], chooser: Chooser, output: Path, keep_reranker_scores: bool
 ) -> tuple[Funnel, dict]:
     """Select block by block and write each row with its negatives; the funnel and the counts of candidates."""
-    (passages, queries, _), neighbours = arrays
     funnel, candidates, shorts, negatives = Funnel("mine: rows"), Counter(), Counter(), 0
     examples = read_examples(files)
     with write_aside(output) as out:
-        for index in progress(range(queries.count), "select"):
-            span = queries.span(index)
-            rows = tables.rows[span.start : span.stop]
-            ranked = merge_keys([found.read(index) for found in neighbours], rule.range_stop)
-            positive_scores = _positive_scores(queries.read(index), passages, rows["positives"])
-            selection = _select(ranked, span, rows, positive_scores, tables, rule)
+        for index in progress(range(chooser.blocks), "select"):
+            choice = chooser.choose(index)
+            selection = choice.selection
             candidates.update(selection.dropped)
             shorts.update(selection.short)
             negatives += int((selection.ids >= 0).sum())
-            texts = _texts_of(tables, selection.ids)
-            for row, (located, *_) in enumerate(islice(examples, span.stop - span.start)):
-                chosen = selection.ids[row] >= 0
-                if not chosen.any() and rule.on_short == "drop":
+            texts = _texts_of(chooser.tables, selection.ids)
+            for row, (located, *_) in enumerate(islice(examples, len(selection.ids))):
+                if selection.ids[row, 0] < 0 and chooser.rule.on_short == "drop":
                     funnel.drop("short of negatives")
                     continue
                 funnel.keep()
-                ids = selection.ids[row][chosen].tolist()
-                negative = {
-                    "neg": [texts[number] for number in ids],
-                    "pos_scores": _rounded(positive_scores[row]),
-                    "neg_scores": _rounded(selection.scores[row][chosen]),
-                    "pos_ids": rows["positives"][row],
-                    "neg_ids": ids,
-                    "neg_identities": [_identity(tables, number) for number in ids],
-                }
+                negative = _negatives(choice, row, texts, chooser.tables)
+                if keep_reranker_scores:
+                    negative = with_teacher_scores(negative, *choice.teacher_scores(row))
                 out.write(json_line({**_as_example(located.record), **negative}))
     return funnel, {"candidates": dict(candidates), "short rows": dict(shorts), "negatives": negatives}
+
+
+def _negatives(choice: Choice, row: int, texts: dict[int, str], tables: Tables) -> dict:
+    """What mining adds to a row of the block."""
+    chosen = choice.selection.ids[row] >= 0
+    ids = choice.selection.ids[row][chosen].tolist()
+    return {
+        "neg": [texts[number] for number in ids],
+        "pos_scores": _rounded(choice.positive_scores[row]),
+        "neg_scores": _rounded(choice.selection.scores[row][chosen]),
+        "pos_ids": choice.positives[row],
+        "neg_ids": ids,
+        "neg_identities": [_identity(tables, number) for number in ids],
+    }
 
 
 def _as_example(record: dict) -> dict:
     """The row with its positives under `pos`, a pair's document too; all else as it came."""
     positives = record["pos"] if "pos" in record else [record["document"]]
-    others = {key: value for key, value in record.items() if key not in ("query", "pos", "document")}
+    replaced = ("query", "pos", "document", "pos_cosines", "neg_cosines")  # the cosines are of other negatives
+    others = {key: value for key, value in record.items() if key not in replaced}
     return {"query": record["query"], "pos": positives, **others}
-
-
-def _select(
-    ranked: tuple[np.ndarray, np.ndarray],
-    span: slice,
-    rows: dict,
-    positive_scores: list,
-    tables: Tables,
-    rule: NegativeRule,
-) -> Selection:
-    exclusions = {
-        "positive or same text": [tables.exclusions.same_text(row) for row in range(span.start, span.stop)],
-        "same article or linked": [
-            tables.exclusions.same_identity(_articles(tables, identity, positives))
-            for identity, positives in zip(rows["identity"], rows["positives"], strict=True)
-        ],
-    }
-    context = Context(
-        row_keys=np.array(
-            [
-                stable_hash(json.dumps([query, positives]))
-                for query, positives in zip(rows["query"], rows["positives"], strict=True)
-            ]
-        ),
-        corpus_size=tables.searched,
-    )
-    return select_negatives(*ranked, exclusions, positive_scores, rule, context)
-
-
-def _articles(tables: Tables, identity: int | None, positives: list[int]) -> list[int]:
-    """The identities of a row and of its positives, as far as they are known."""
-    known = {tables.identities.get(number) for number in positives} | {identity}
-    return sorted(known - {None})
-
-
-def _positive_scores(queries: np.ndarray, passages: BlockFolder, positives: list[list[int]]) -> list[np.ndarray]:
-    """Cosines of each query [b, d] with its positives, as ragged rows."""
-    counts = [len(some) for some in positives]
-    vectors = passages.take(np.concatenate([np.asarray(some) for some in positives]))
-    scores = pair_cosines(np.repeat(queries, counts, axis=0), vectors)
-    return np.split(scores, np.cumsum(counts)[:-1])
 
 
 def _texts_of(tables: Tables, ids: np.ndarray) -> dict[int, str]:

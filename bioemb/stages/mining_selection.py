@@ -1,0 +1,97 @@
+"""What each row of a mining run is given: of its neighbours, by the rule, confirmed where there is a cross-encoder."""
+
+import json
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from bioemb.blocks import BlockFolder
+from bioemb.mining import NegativeRule, Selection, select_negatives
+from bioemb.mining.confirmation import Confirmed
+from bioemb.mining.consistency import pair_cosines
+from bioemb.mining.negatives import Context
+from bioemb.mining.search import merge_keys
+from bioemb.records import stable_hash
+from bioemb.stages.mining_search import Vectors
+from bioemb.stages.mining_tables import Tables
+from bioemb.stages.reranking import VETOED, Reranking
+
+
+class Choice(NamedTuple):
+    """The negatives of a block of b rows."""
+
+    selection: Selection  # [b, count]
+    positives: list[list[int]]  # the numbers of each row's positives
+    positive_scores: list[np.ndarray]  # their cosines
+    confirmed: Confirmed | None  # where there is a cross-encoder
+
+    def teacher_scores(self, row: int) -> tuple[list[float], list[float]]:
+        """The cross-encoder's scores of a row's positives and of its negatives."""
+        negatives = self.confirmed.negative_scores[row][self.selection.ids[row] >= 0]
+        return self.confirmed.positive_scores[row].tolist(), negatives.tolist()
+
+
+class Chooser(NamedTuple):
+    """All that the choice is made from."""
+
+    tables: Tables
+    vectors: Vectors
+    neighbours: list[BlockFolder]
+    rule: NegativeRule
+    reranking: Reranking | None
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks of rows there are."""
+        return self.vectors.queries.count
+
+    def choose(self, index: int) -> Choice:
+        """The negatives of one block of rows."""
+        span = self.vectors.queries.span(index)
+        rows = self.tables.rows[span.start : span.stop]
+        positive_scores = _positive_scores(self.vectors.queries.read(index), self.vectors.passages, rows["positives"])
+        select = self._selector(index, rows, positive_scores)
+        if self.reranking is None:
+            return Choice(select(None), rows["positives"], positive_scores, None)
+        confirmed = self.reranking.confirm(index, span.start, rows, select, self.tables.passages)
+        return Choice(confirmed.selection, rows["positives"], positive_scores, confirmed)
+
+    def _selector(self, index: int, rows: dict, positive_scores: list) -> Callable[[list | None], Selection]:
+        """From lists of vetoed passages (None: there is no veto) to the block's selection."""
+        ranked = merge_keys([found.read(index) for found in self.neighbours], self.rule.range_stop)
+        span, tables = self.vectors.queries.span(index), self.tables
+        exclusions = {
+            "positive or same text": [tables.exclusions.same_text(row) for row in range(span.start, span.stop)],
+            "same article or linked": [
+                tables.exclusions.same_identity(_articles(tables, identity, positives))
+                for identity, positives in zip(rows["identity"], rows["positives"], strict=True)
+            ],
+        }
+        row_keys = np.array(
+            [
+                stable_hash(json.dumps([query, positives]))
+                for query, positives in zip(rows["query"], rows["positives"], strict=True)
+            ]
+        )
+        context = Context(row_keys=row_keys, corpus_size=tables.searched)
+
+        def select(vetoed: list | None) -> Selection:
+            excluded = exclusions if vetoed is None else {**exclusions, VETOED: vetoed}
+            return select_negatives(*ranked, excluded, positive_scores, self.rule, context)
+
+        return select
+
+
+def _articles(tables: Tables, identity: int | None, positives: list[int]) -> list[int]:
+    """The identities of a row and of its positives, as far as they are known."""
+    known = {tables.identities.get(number) for number in positives} | {identity}
+    return sorted(known - {None})
+
+
+def _positive_scores(queries: np.ndarray, passages: BlockFolder, positives: list[list[int]]) -> list[np.ndarray]:
+    """Cosines of each query [b, d] with its positives, as ragged rows."""
+    counts = [len(some) for some in positives]
+    vectors = passages.take(np.concatenate([np.asarray(some) for some in positives]))
+    scores = pair_cosines(np.repeat(queries, counts, axis=0), vectors)
+    return np.split(scores, np.cumsum(counts)[:-1])
