@@ -28,6 +28,14 @@ class RunLog:
         words = "  ".join(f"{name} {score:.4f}" for name, score in scores.items())
         logger.info("step %d/%d  held out: %s", step, self.total, words)
 
+    def scores_at(self, step: int) -> dict[str, float]:
+        """What `add_scores` was given for this step; nothing where it was not."""
+        if not self.path.exists():
+            return {}
+        lines = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
+        found = [line for line in lines if line["step"] == step]
+        return {name.removeprefix("eval_"): x for line in found for name, x in line.items() if name.startswith("eval_")}
+
     def cut_after(self, step: int) -> None:
         """Forget what stands behind this step, which will be made again."""
         if self.accelerator.is_main_process and self.path.exists():

@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from bioemb.data import dataset
-from bioemb.data.dataset import Source, list_sources, load_examples, rows_of_sources
+from bioemb.data.dataset import Source, count_values, list_sources, load_examples, rows_of_sources
 from bioemb.data.examples import Needs, as_example, passage_identity
 from bioemb.errors import ConfigError, DataError
 from bioemb.files import Located
@@ -21,7 +21,7 @@ ROWS = [
      "pos_scores": [0.5], "neg_scores": [-0.25, 1], "prompt": "find: ", "type": "ignored", "extra": {"a": 1}},
     {"query": "p53", "pos": ["tumour"], "neg": ["sepsis"], "prompt": ""},
 ]  # fmt: skip
-EMPTY = {name: None for name in ("pos_scores", "neg_scores", "identity", "neg_identities", "prompt")}
+EMPTY = {name: None for name in ("pos_scores", "neg_scores", "identity", "neg_identities", "prompt", "kind", "license")}
 
 
 def write(path, rows):
@@ -48,7 +48,7 @@ def test_rows_come_back_with_what_belongs_to_them(tmp_path):
     examples = load(tmp_path, *ROWS)
     assert list(examples) == [
         {**ROWS[0], **EMPTY, "source": 0},
-        {**{key: value for key, value in ROWS[1].items() if key not in ("type", "extra")}, "source": 0},
+        {**EMPTY, **{key: value for key, value in ROWS[1].items() if key not in ("type", "extra")}, "source": 0},
         {**ROWS[2], **EMPTY, "prompt": "", "source": 0},
     ]
 
@@ -116,6 +116,14 @@ def test_what_was_prepared_of_the_hub_is_known_by_config_split_and_revision(tmp_
     assert found == [str(("a/b", *rest)) for rest in expected]
     with pytest.raises(DataError, match="expected owner/name:config:split@revision"):
         load_examples(["a/b:c:d:e"], tmp_path, Needs(2))
+
+
+def test_kinds_and_licences_are_counted(tmp_path):
+    kinds = ["title", None, "title", 7, "body"]
+    examples = load(tmp_path, *({**ROWS[0], "kind": kind} for kind in kinds))
+    assert count_values(examples, "kind", np.arange(5)) == {"title": 2, "": 2, "body": 1}
+    assert count_values(examples, "kind", np.array([4, 0])) == {"title": 1, "body": 1}
+    assert count_values(examples, "license", np.arange(5)) == count_values(examples, "kind", np.arange(0)) == {}
 
 
 def test_a_file_that_two_entries_name_belongs_to_the_first(tmp_path):

@@ -17,7 +17,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 ROWS = (  # a file imports from rows above its own here, and from its own package; "data/" is a whole package
     ("", "records", "errors", "log"),  # "" is bioemb/__init__.py: the version
-    ("flags", "files", "blocks", "tables", "pooling", "distributed"),
+    ("flags", "files", "blocks", "tables", "pooling", "distributed", "model_card"),
     ("processes", "config/", "manifest", "data/", "losses/", "mining/"),  # the last three are strangers to all of these
     ("model_folder", "encoding", "gradcache", "packing"),
     ("encoder",),

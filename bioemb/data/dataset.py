@@ -30,6 +30,8 @@ SCHEMA = pa.schema(
         ("identity", pa.int64()),
         ("neg_identities", pa.list_(pa.int64())),
         ("prompt", pa.string()),
+        ("kind", pa.string()),
+        ("license", pa.string()),
         ("source", pa.int32()),  # number of the file it came from
     ]
 )
@@ -122,6 +124,13 @@ def rows_of_sources(dataset: "Dataset", count: int) -> list[np.ndarray]:
     """The row numbers of each of so many sources."""
     source = np.asarray(dataset.with_format("numpy", columns=["source"])["source"][:])  # rising
     return [np.arange(first, last) for first, last in pairwise(np.searchsorted(source, np.arange(count + 1)))]
+
+
+def count_values(dataset: "Dataset", column: str, rows: np.ndarray) -> dict[str, int]:
+    """How many of the rows have which value of a column of words; none where no row has any."""
+    values = dataset.data.column(column).take(pa.array(rows)) if len(rows) else pa.chunked_array([], pa.string())
+    counts = {item["values"]: item["counts"] for item in values.value_counts().to_pylist()}
+    return {} if set(counts) <= {None} else {value or "": count for value, count in counts.items()}
 
 
 def _until_unreadable(rows: Iterable[Located], problems: list[DataError]) -> Iterator[Located]:

@@ -36,6 +36,7 @@ def as_example(located: Located, needs: Needs) -> dict[str, Any]:
         "identity": _identities(located, "identity", None),
         "neg_identities": _identities(located, "neg_identities", len(negatives)),
         "prompt": _prompt(located),
+        **{key: value if isinstance(value := located.record.get(key), str) else None for key in ("kind", "license")},
     }
 
 

@@ -13,6 +13,7 @@ from bioemb.files import RECORD_SUFFIXES, list_files
 from bioemb.flags import output_settings
 from bioemb.log import logger
 from bioemb.manifest import begin, describe, differences, finish, read_manifest
+from bioemb.stages.train_card import write_card
 from bioemb.stages.train_data import prepare_data
 from bioemb.stages.train_loss import make_loss
 
@@ -81,6 +82,7 @@ def run(config: TrainConfig) -> str:
     scores = evaluate(encoder, data.held_out, config.bf16) if data.held_out else {}
     if accelerator.is_main_process:
         encoder.save(output)
+        write_card(trainer, encoder, data.sets, scores)
         finish(output, description, {**data.counts, "rows": rows, "steps": trainer.done, "held_out": scores})
     accelerator.end_training()
     found = "".join(f", held-out {name} {score:.4f}" for name, score in scores.items())

@@ -10,13 +10,15 @@ import numpy as np
 from bioemb.config import TrainConfig
 from bioemb.config.train import SCORED_GROUPS
 from bioemb.data.collator import Collator, TokenIds
-from bioemb.data.dataset import Source, list_sources, load_examples, rows_of_sources
+from bioemb.data.dataset import Source, count_values, list_sources, load_examples, rows_of_sources
 from bioemb.data.examples import Needs
 from bioemb.data.hold_out import Split, split_by_other, split_by_share
+from bioemb.data.hub_rows import is_hub_name
 from bioemb.data.sampling import Part, Pool, temperature_weights
 from bioemb.errors import ConfigError
 from bioemb.log import logger
 from bioemb.manifest import work_folder
+from bioemb.model_card import TrainingSet
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -33,6 +35,7 @@ class TrainingData(NamedTuple):
     pools: list[Pool]
     held_out: "HeldOut | None"
     counts: dict[str, int]
+    sets: list[TrainingSet]
 
 
 def prepare_data(config: TrainConfig, token_ids: TokenIds, guide_token_ids: TokenIds | None) -> TrainingData:
@@ -59,7 +62,20 @@ def prepare_data(config: TrainConfig, token_ids: TokenIds, guide_token_ids: Toke
     counts = {"rows_dropped": dropped} if dropped else {}
     if split:
         counts |= {"rows_held_out": int(split.held_out.sum()), "rows_left_out": int(split.left_out.sum())}
-    return TrainingData(collator, pools, held_out, counts)
+    return TrainingData(collator, pools, held_out, counts, _describe_sets(config, dataset, sources, rows))
+
+
+def _describe_sets(
+    config: TrainConfig, dataset: "Dataset", sources: Sequence[Source], rows: Sequence[np.ndarray]
+) -> list[TrainingSet]:
+    """What the model card says of each entry of the training data; of a path its last part."""
+    sets = []
+    for entry, name in enumerate(config.train_data):
+        own = _joined(rows, sources, entry)
+        counts = {column: count_values(dataset, column, own) for column in ("kind", "license")}
+        is_hub = is_hub_name(name)
+        sets.append(TrainingSet(name if is_hub else Path(name).name, len(own), counts, is_hub))
+    return sets
 
 
 def make_pools(config: TrainConfig, sources: Sequence[Source], rows: Sequence[np.ndarray]) -> tuple[list[Pool], int]:

@@ -1,0 +1,63 @@
+"""From a training run that has ended to the card in its folder; no path of this machine gets into it."""
+
+import dataclasses
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bioemb import __version__
+from bioemb.config import TrainConfig
+from bioemb.losses.checks import loss_name
+from bioemb.model_card import Facts, TrainingSet, model_card
+
+if TYPE_CHECKING:
+    from bioemb.encoder import Encoder
+    from bioemb.trainer import Trainer
+
+
+def write_card(trainer: "Trainer", encoder: "Encoder", sets: list[TrainingSet], scores: dict[str, float]) -> None:
+    """Write README.md into the output folder. scores: of the saved model on the held-out queries, or none."""
+    path = Path(trainer.config.output_dir) / "README.md"
+    path.write_text(model_card(_facts(trainer, encoder, sets, scores)), encoding="utf-8")
+
+
+def _facts(trainer: "Trainer", encoder: "Encoder", sets: list[TrainingSet], scores: dict[str, float]) -> Facts:
+    """What the model card says of a run that has ended."""
+    config, layout = trainer.config, encoder.layout
+    return Facts(
+        name=Path(config.output_dir).resolve().name,
+        base_model=_public(config.model_name_or_path),
+        base_is_hub=not Path(config.model_name_or_path).exists(),
+        width=encoder.width,
+        pooling=layout.pooling,
+        normalize=bool(layout.normalize),
+        max_length=max(encoder.max_length["query"], encoder.max_length["passage"]),
+        prompts=layout.prompts,
+        recipe=[("train_data", " ".join(some.name for some in sets)), *_changed(config)],
+        sets=sets,
+        rows=sum(some.rows for some in sets),
+        steps=trainer.done,
+        loss=loss_name(trainer.loss),
+        processes=trainer.accelerator.num_processes,
+        held_out=scores,
+        held_out_before=trainer.log.scores_at(0),
+        version=__version__,
+    )
+
+
+def _changed(config: TrainConfig) -> list[tuple[str, str]]:
+    """The flags that decide the output and are not at their default, as they would be typed."""
+    flags = []
+    for each in dataclasses.fields(config):
+        value = getattr(config, each.name)
+        if value != each.default and each.metadata["output"]:
+            words = map(str, value) if isinstance(value, tuple) else [str(value)]
+            flags.append((each.name, " ".join(shlex.quote(word) for word in words)))
+    if config.guide_model_name_or_path:
+        flags.append(("guide_model_name_or_path", _public(config.guide_model_name_or_path)))
+    return flags
+
+
+def _public(model: str) -> str:
+    """A hub name as it is, of a folder its last part."""
+    return Path(model).resolve().name if Path(model).exists() else model
