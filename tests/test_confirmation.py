@@ -54,6 +54,8 @@ def test_the_outcome_is_that_of_scoring_all_candidates_beforehand(sampling, on_s
         rows, places = np.nonzero(naive.ids >= 0)
         assert np.array_equal(confirmed.negative_scores[rows, places], opinion[rows, naive.ids[rows, places]])
         assert np.isnan(confirmed.negative_scores[naive.ids < 0]).all()
+        drawn = {(row, number) for row, number in asked if opinion[row, number] > lowest[row] - margin}
+        assert confirmed.vetoed == len(drawn - {(row, number) for row, own in enumerate(positives) for number in own})
         for row, own in enumerate(positives):
             assert np.array_equal(confirmed.positive_scores[row], opinion[row, own])
 

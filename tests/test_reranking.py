@@ -80,8 +80,8 @@ def test_negatives_are_those_that_the_reranker_puts_below_every_positive_by_the_
         kept = dict(zip(whole["neg"], whole["neg_scores"], strict=True))
         assert row["neg_scores"] == [kept[text] for text in row["neg"]]  # cosines still
         vetoed += len(whole["neg"]) - len(row["neg"])
-    counted = read_manifest(mining.output_file)["counts"]["candidates"]
-    assert counted["vetoed by the reranker"] == vetoed > 50
+    counts = read_manifest(mining.output_file)["counts"]
+    assert counts["candidates"]["vetoed by the reranker"] == counts["vetoed"] == vetoed > 50
 
 
 def test_kept_scores_are_the_teachers_and_the_cosines_stand_beside_them(mining, reranker):

@@ -15,6 +15,7 @@ class Confirmed(NamedTuple):
     selection: Selection
     negative_scores: np.ndarray  # float32 [q, count]; nan where there are fewer
     positive_scores: list[np.ndarray]  # of each query's positives
+    vetoed: int  # passages that were drawn and vetoed: by rank, which `selection.dropped` counts too, or at random
 
 
 def is_vetoed(negative_scores: np.ndarray, positive_scores: Lists, margin: float | None) -> np.ndarray:
@@ -52,6 +53,6 @@ def select_confirmed(
         negative_scores[rows, places] = score(rows, selection.ids[rows, places])
         refused = is_vetoed(negative_scores, positive_scores, margin)
         if not refused.any():
-            return Confirmed(selection, negative_scores, positive_scores)
+            return Confirmed(selection, negative_scores, positive_scores, sum(map(len, vetoed)))
         for row in np.flatnonzero(refused.any(axis=1)):
             vetoed[row] = np.append(vetoed[row], selection.ids[row][refused[row]])

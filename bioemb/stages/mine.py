@@ -149,7 +149,7 @@ def write_examples(
     files: list[Path], chooser: Chooser, output: Path, keep_reranker_scores: bool
 ) -> tuple[Funnel, dict]:
     """Select block by block and write each row with its negatives; the funnel and the counts of candidates."""
-    funnel, candidates, shorts, negatives = Funnel("mine: rows"), Counter(), Counter(), 0
+    funnel, candidates, shorts, totals = Funnel("mine: rows"), Counter(), Counter(), Counter(negatives=0)
     examples = read_examples(files)
     with write_aside(output) as out:
         for index in progress(range(chooser.blocks), "select"):
@@ -157,7 +157,9 @@ def write_examples(
             selection = choice.selection
             candidates.update(selection.dropped)
             shorts.update(selection.short)
-            negatives += int((selection.ids >= 0).sum())
+            totals["negatives"] += int((selection.ids >= 0).sum())
+            if choice.confirmed:
+                totals["vetoed"] += choice.confirmed.vetoed
             texts = _texts_of(chooser.tables, selection.ids)
             for row, (located, *_) in enumerate(islice(examples, len(selection.ids))):
                 if selection.ids[row, 0] < 0 and chooser.rule.on_short == "drop":
@@ -168,7 +170,7 @@ def write_examples(
                 if keep_reranker_scores:
                     negative = with_teacher_scores(negative, *choice.teacher_scores(row))
                 out.write(json_line({**_as_example(located.record), **negative}))
-    return funnel, {"candidates": dict(candidates), "short rows": dict(shorts), "negatives": negatives}
+    return funnel, {"candidates": dict(candidates), "short rows": dict(shorts), **totals}
 
 
 def _negatives(choice: Choice, row: int, texts: dict[int, str], tables: Tables) -> dict:
