@@ -19,21 +19,47 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
+SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")  # the weights are spread over the processes
+
+
 class RunState(NamedTuple):
-    """What the trainer changes, on one of its processes."""
+    """What the trainer changes, on one of its processes.
+
+    model: the encoder as accelerate prepared it; unsharded: a copy made before, where the processes share its weights.
+    """
 
     encoder: Encoder
+    model: nn.Module
     loss: Loss
     optimizer: Optimizer
     schedule: LambdaLR
     average: MovingAverage | None
     best: Best
     accelerator: "Accelerator"
+    unsharded: Encoder | None = None
+
+    @property
+    def is_sharded(self) -> bool:
+        return self.accelerator.distributed_type in SHARDED
+
+    def whole(self) -> Encoder | None:
+        """The encoder to save, with adapters merged; a call for all processes.
+
+        Where they share the weights, these are gathered on the first process, and the others get None.
+        """
+        if not self.is_sharded:
+            return merged(self.encoder)
+        weights = self.accelerator.get_state_dict(self.model)
+        if not self.accelerator.is_main_process:
+            return None
+        self.unsharded.load_state_dict(weights)
+        return self.unsharded
 
     def save(self, folder: Path, step: int) -> None:
         """Write a checkpoint aside and rename it; a call for all processes."""
-        aside = folder.with_name(f".{folder.name}.part")
+        aside, whole = folder.with_name(f".{folder.name}.part"), self.whole()
         if self.accelerator.is_main_process:
+            whole.save(aside)
             self._write(aside, step)
         self.accelerator.wait_for_everyone()
         rank = self.accelerator.process_index
@@ -50,6 +76,11 @@ class RunState(NamedTuple):
         ConfigError.
         """
         state = checkpoint.read_state(folder)
+        if self.is_sharded:
+            raise ConfigError(
+                f"{folder} has no optimiser's state, as FSDP and DeepSpeed spread it over the processes; take it as "
+                "--model_name_or_path with --resume_from_checkpoint no, or train without them"
+            )
         processes = self.accelerator.num_processes
         if state["processes"] != processes:
             raise ConfigError(
@@ -89,9 +120,8 @@ class RunState(NamedTuple):
         ]
 
     def _write(self, folder: Path, step: int) -> None:
-        merged(self.encoder).save(folder)
         tensors = {
-            "optimizer": checkpoint.optimizer_tensors(self.optimizer),
+            "optimizer": None if self.is_sharded else checkpoint.optimizer_tensors(self.optimizer),
             "loss": self.loss.state_dict() if isinstance(self.loss, nn.Module) else {},
             "average": self.average.weights if self.average else None,
             "adapters": adapter_tensors(self.encoder) or None,

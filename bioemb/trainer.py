@@ -4,6 +4,7 @@ What a loss computes is the loss's business (`losses/`), what stands in a batch 
 batch fits in memory that of `gradcache.py`. Here they meet.
 """
 
+import copy
 from collections.abc import Callable
 from contextlib import nullcontext
 from math import ceil
@@ -32,7 +33,7 @@ from bioemb.losses.checks import loss_name, require_scalar
 from bioemb.losses.temperature import learnt_temperature
 from bioemb.optimisation import make_optimizer, make_schedule
 from bioemb.run_log import RunLog
-from bioemb.run_state import RunState
+from bioemb.run_state import SHARDED, RunState
 from bioemb.updates import Updates
 from bioemb.watching import Interruption, Window
 
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from bioemb.packing import Packed
 
 Loss = Callable[[Tensor, Tensor, Targets], Tensor]
-SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")  # the weights are spread over the processes
 
 
 class Trainer:
@@ -79,9 +79,21 @@ class Trainer:
         )
         warmup = config.warmup_steps or int(config.warmup_ratio * self.total_steps)
         self.schedule = make_schedule(config.lr_scheduler_type, self.optimizer, warmup, self.total_steps)
+        is_sharded = accelerator.distributed_type in SHARDED
+        unsharded = copy.deepcopy(encoder) if is_sharded and accelerator.is_main_process else None
         self.model, self.optimizer = accelerator.prepare(encoder, self.optimizer)
         self.average = None if config.ema_decay is None else MovingAverage(encoder, config.ema_decay)
-        self.state = RunState(encoder, loss, self.optimizer, self.schedule, self.average, self.best, accelerator)
+        self.state = RunState(
+            encoder,
+            self.model,
+            loss,
+            self.optimizer,
+            self.schedule,
+            self.average,
+            self.best,
+            accelerator,
+            unsharded,
+        )
         self.log = RunLog(config.output_dir, accelerator, self.total_steps)
 
     def fit(self) -> None:
@@ -186,7 +198,7 @@ class Trainer:
     def _plan(self, texts: list[list[int]], queries: int) -> tuple[list["np.ndarray"], int]:
         """The rows of each sub-batch, and how many of the last ones keep their graph."""
         size, lengths = self.config.sub_batch_size, [len(ids) for ids in texts]
-        if self.accelerator.distributed_type in SHARDED:  # every process must run the model equally often
+        if self.state.is_sharded:  # every process must run the model equally often
             parts = ceil(self.config.per_device_train_batch_size / size) if size else 1
             order = np.argsort(-np.array(lengths), kind="stable")
             return np.array_split(order, min(parts, queries)), 0 if size else 1

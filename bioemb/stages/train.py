@@ -29,6 +29,7 @@ def run(config: TrainConfig) -> str:
     from bioemb.trainer import Trainer
 
     accelerator = make_accelerator(config)
+    _check_sharded(config, accelerator)
     output = Path(config.output_dir)
     encoder = load_encoder(config.model_name_or_path, config)
     guide = _load_guide(config.guide_model_name_or_path, config)
@@ -89,10 +90,12 @@ def run(config: TrainConfig) -> str:
     return f"{output}: trained for {trainer.done} steps on {rows:,} rows{found}"
 
 
-def _chosen(trainer, config: TrainConfig) -> "Encoder":
-    """The encoder with the weights that the settings ask for: the best or the last, averages, adapters merged."""
+def _chosen(trainer, config: TrainConfig) -> "Encoder | None":
+    """The encoder with the weights that the settings ask for: the best or the last, averages, adapters merged.
+
+    None on all but the first of processes that share the weights.
+    """
     from bioemb.averaging import average_with
-    from bioemb.lora import merged
 
     if config.load_best_model_at_end and trainer.best.step != trainer.done:
         logger.info("taking the weights of step %d, the best evaluation", trainer.best.step)
@@ -100,8 +103,8 @@ def _chosen(trainer, config: TrainConfig) -> "Encoder":
         trainer.state.load_weights(folder, config.trust_remote_code)
     if trainer.average:
         trainer.average.put_into(trainer.encoder)
-    encoder = merged(trainer.encoder)
-    if config.average_with_start:
+    encoder = trainer.state.whole()
+    if encoder and config.average_with_start:
         average_with(encoder, load_encoder(config.model_name_or_path, config), config.average_with_start)
     return encoder
 
@@ -140,6 +143,20 @@ def load_encoder(folder: str | Path, config: TrainConfig) -> "Encoder":
     if config.gradient_checkpointing:
         encoder.backbone.gradient_checkpointing_enable({"use_reentrant": False})
     return encoder
+
+
+def _check_sharded(config: TrainConfig, accelerator) -> None:
+    """Refuse what needs all weights in one place during training. Raises ConfigError."""
+    from bioemb.run_state import SHARDED
+
+    if accelerator.distributed_type not in SHARDED:
+        return
+    for name in ("ema_decay", "use_lora", "learn_temperature", "eval_data", "eval_share"):
+        if getattr(config, name):
+            raise ConfigError(
+                f"--{name} does not work with {accelerator.distributed_type.value}, which spreads the weights over the "
+                "processes; leave it out, or train with plain data parallelism"
+            )
 
 
 def make_accelerator(config: TrainConfig):

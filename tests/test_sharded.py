@@ -1,0 +1,50 @@
+"""Weights that the processes share, as far as it can be tried without several GPUs: one process that says it shares."""
+
+from dataclasses import replace
+
+import pytest
+from training_runs import assert_equal_weights, run_interrupted, small_run
+
+from bioemb import checkpoint, run_state, trainer
+from bioemb.config import TrainConfig
+from bioemb.errors import ConfigError
+from bioemb.stages import train
+
+
+@pytest.fixture
+def config(tmp_path, tiny_encoder_folder) -> TrainConfig:
+    return small_run(tmp_path, tiny_encoder_folder)
+
+
+@pytest.fixture
+def sharing(monkeypatch):
+    """Take a plain process for one of several that share the weights."""
+    for module in (run_state, trainer):
+        monkeypatch.setattr(module, "SHARDED", ("NO",))
+
+
+@pytest.mark.parametrize("sub_batch_size", [None, 1])
+def test_gathered_weights_are_saved_and_averaged_as_others(config, monkeypatch, sharing, sub_batch_size):
+    config = replace(config, average_with_start=0.25, sub_batch_size=sub_batch_size)
+    shared = replace(config, output_dir=config.output_dir + "-shared")
+    train.run(shared)
+    monkeypatch.undo()
+    train.run(config)
+    assert_equal_weights(config.output_dir, shared.output_dir, atol=1e-5)
+    found = f"{shared.output_dir}/checkpoint-3"
+    assert_equal_weights(f"{config.output_dir}/checkpoint-3", found, atol=1e-5)
+    names = {path.name for path in checkpoint.list_checkpoints(shared.output_dir)[0].iterdir()}
+    assert "optimizer.safetensors" not in names and "model.safetensors" in names
+
+
+def test_a_run_of_shared_weights_is_not_resumed(config, monkeypatch):
+    run_interrupted(config, 3, monkeypatch)
+    monkeypatch.setattr(run_state, "SHARDED", ("NO",))
+    with pytest.raises(ConfigError, match="has no optimiser's state"):
+        train.run(config)
+
+
+@pytest.mark.parametrize("changes", [{"ema_decay": 0.9}, {"use_lora": True}, {"eval_share": 0.1}])
+def test_what_needs_all_weights_in_one_place_is_refused(config, sharing, changes):
+    with pytest.raises(ConfigError, match=f"--{next(iter(changes))} does not work with NO"):
+        train.run(replace(config, **changes))
