@@ -248,3 +248,57 @@ def test_inputs_that_contradict_each_other_are_refused(change, words):
     assert kept(select_negatives(**GOOD).ids) == [[1], []]
     with pytest.raises(ConfigError, match=words):
         select_negatives(**{**GOOD, **change})
+
+
+# --- plain lists, as a notebook has them ---
+
+
+def test_plain_lists_give_what_arrays_give():
+    for seed in range(60):
+        case, rule = lopsided_case(seed), random_rule(seed)
+        _, _, excluded, positives, context = case.arguments()
+        if not all(case.scores):
+            continue
+        lists = select_negatives(case.scores, case.ids, excluded, positives, rule, context)
+        expected = select(case, rule)
+        assert kept(lists.ids) == kept(expected.ids), f"seed {seed}"
+        assert lists.dropped == expected.dropped
+
+
+def test_no_exclusions_may_be_left_out_or_none():
+    scores, ids, rule = [[0.9, 0.8], [0.7, 0.6]], [[4, 5], [6, 4]], NegativeRule(0, 2, count=2, on_short="fewer")
+    assert kept(select_negatives(scores, ids, None, None, rule).ids) == [[4, 5], [6, 4]]
+    assert kept(select_negatives(scores, ids, [None, [4]], None, rule).ids) == [[4, 5], [6]]
+    assert kept(select_negatives(scores, ids, {"positive": [[5], None], "linked": None}, None, rule).ids) == [
+        [4],
+        [6, 4],
+    ]
+    assert kept(select_negatives(scores, ids, [5, [4]], None, rule).ids) == [[4], [6]]  # a number is a list of one
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (
+            {"scores": [[0.9, 0.8], [0.7]]},
+            r"scores are numbers \[q, k\], rows of one length, short ones ending in -inf",
+        ),
+        ({"ids": [[0, 1], [2]]}, r"ids are whole numbers \[q, k\].* ending in -1"),
+        ({"ids": [[0.5, 1.0], [2.0, 3.0]]}, "ids are whole numbers"),
+        ({"scores": [["high", "low"], ["a", "b"]]}, "scores are numbers"),
+        ({"excluded_ids": [["a"], []]}, r"excluded_ids \(positive or same text\) is a list of numbers for each query"),
+        ({"positive_scores": [0.9, {}]}, "query 1 .* has no positive score"),
+    ],
+)
+def test_lists_that_are_no_rankings_are_refused(change, words):
+    with pytest.raises(ConfigError, match=words):
+        select_negatives(**{**GOOD, **change})
+
+
+def test_filling_up_an_unknown_corpus_says_what_is_missing():
+    scores, ids = [[0.9, 0.8]], [[4, 5]]
+    assert kept(select_negatives(scores, ids, None, None, NegativeRule(0, 2, count=2)).ids) == [
+        [4, 5]
+    ]  # nothing is short
+    with pytest.raises(ConfigError, match=r"pass Context\(corpus_size=...\), or on_short='fewer' or 'drop'"):
+        select_negatives(scores, ids, [[4]], None, NegativeRule(0, 2, count=2))

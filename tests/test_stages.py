@@ -34,6 +34,7 @@ def mining(tmp_path, tiny_encoder_folder, monkeypatch) -> MineConfig:
         range_for_sampling="2-30",
         negative_number=5,
         on_short="fewer",
+        max_positive_similarity=None,
     )
 
 

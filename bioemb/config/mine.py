@@ -40,6 +40,9 @@ class MineConfig:
     sampling: str = flag("how to choose within the range", "uniform", choices=("uniform", "top", "simans"))
     relative_margin: float | None = flag("drop above positive - |positive| * this (NV-Retriever: 0.05)", None)
     absolute_margin: float | None = flag("drop above positive - this", None)
+    max_positive_similarity: float | None = flag(
+        "drop what nearly copies a positive: passages whose cosine with one is at least this; `none` keeps them", 0.95
+    )
     max_score: float | None = flag("drop above this cosine", None)
     min_score: float | None = flag("drop below this cosine", None)
     on_short: str = flag(
@@ -49,7 +52,11 @@ class MineConfig:
     )
     seed: int = flag("seed of the sampling, keyed by the query's text", 0)
     use_gpu_for_searching: bool = flag("search on all GPUs (needs a GPU faiss)", False, output=False)
-    index_factory: str = flag("faiss index; Flat is exact", "Flat", also=("faiss_index",))
+    index_factory: str = flag("faiss index, as IVF4096,Flat or HNSW32; Flat is exact", "Flat", also=("faiss_index",))
+    index_parameters: str = flag("faiss search parameters, as nprobe=64 or efSearch=128", "")
+    min_recall: float = flag(
+        "stop where an index that is not exact finds less than this share of the true neighbours", 0.9, output=False
+    )
     query_instruction_for_retrieval: str | None = flag("text before each query (default: the model's own)", None)
     query_instruction_format_for_retrieval: str = flag("how instruction and query are joined", "{}{}")
     passage_instruction: str | None = flag("text before each passage (default: the model's own)", None)
@@ -82,3 +89,7 @@ class MineConfig:
             raise ConfigError("nothing is asked of the reranker: --reranker_margin or --keep_reranker_scores")
         if self.reranker_margin is not None and not math.isfinite(self.reranker_margin):
             raise ConfigError(f"reranker_margin is {self.reranker_margin}; expected a number, in the reranker's scores")
+        for name in ("min_recall", "max_positive_similarity"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ConfigError(f"--{name} is {value}; it is from 0 to 1")

@@ -1,10 +1,12 @@
 """The same search through faiss: the only file that imports it, and only when a FaissSearcher is made.
 
-"Flat" is exact and the default: on a CPU it wins up to about a million passages, on GPUs far beyond. Any other
-`index_factory` string works with inner products; those that are trained or approximate should be held against exact
-search on a sample of queries: `search.measure_recall(searcher, exact, queries, k)`.
+"Flat" is exact; on a CPU NumpySearcher is about as fast and takes no memory. Any other `index_factory` string works
+with inner products; those that are trained or approximate should be held against exact search on a sample of queries:
+`search.measure_recall(searcher, exact, queries, k)`.
 """
 
+import os
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -23,25 +25,41 @@ class FaissSearcher:
     """Search in a faiss index; agrees with NumpySearcher where the index is exact.
 
     factory: any `index_factory` string, as "Flat", "IVF4096,Flat", "HNSW32"; parameters: faiss's search parameters, as
-    "nprobe=128". device "gpu": the index is copied to all GPUs, its vectors split among them in half precision, so
-    that scores are right to about 1e-3. Memory: the index (4 bytes * width * passages for "Flat") and the results.
+    "nprobe=128"; trained: a file that `save` wrote, in place of training. device "gpu": the index is copied to all
+    GPUs, its vectors split among them in half precision, so that scores are right to about 1e-3; a faiss built with
+    cuVS uses it by itself. Memory: the index (4 bytes * width * passages for "Flat") and the results.
 
     Equal scores of one row stand in rising order of id; which of several passages that tie with the *last* one enters
     the row is faiss's choice. The last bits of its scores change with the number of queries of a call and of threads
     (NumpySearcher's do not): where the same bytes are wanted from one process and from many, search with NumpySearcher.
     """
 
-    def __init__(self, width: int, factory: str = "Flat", device: str = "cpu", parameters: str = ""):
+    def __init__(
+        self, width: int, factory: str = "Flat", device: str = "cpu", parameters: str = "", trained: Path | None = None
+    ):
         if device not in DEVICES:
             raise ConfigError(f"device is {device!r}; a search runs on one of {', '.join(DEVICES)}")
         if device == "gpu":
             require_gpu()
         self.width, self.factory, self.device = width, factory, device
-        self._index = _make_index(width, factory, parameters)
+        self._index = _make_index(width, factory, parameters, trained)
         self._on_gpus = None  # the copy that searches; made when needed, since a split index takes no second add
 
     def __len__(self) -> int:
         return self._index.ntotal
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the index can take vectors; kinds that learn nothing can from the start."""
+        return self._index.is_trained
+
+    def save(self, path: str | Path) -> None:
+        """Write the index as it is, aside and renamed: trained and still empty, it stands for every shard."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        _faiss().write_index(self._index, str(aside))
+        aside.replace(path)
 
     def train(self, vectors: np.ndarray) -> None:
         """Let a trained index learn from a sample [m, d] of the whole corpus; others need none."""
@@ -85,7 +103,10 @@ class FaissSearcher:
             options = faiss.GpuMultipleClonerOptions()
             options.shard = True
             options.useFloat16 = True
-            self._on_gpus = faiss.index_cpu_to_all_gpus(self._index, co=options)
+            try:
+                self._on_gpus = faiss.index_cpu_to_all_gpus(self._index, co=options)
+            except RuntimeError as error:
+                raise ConfigError(f"faiss cannot search {self.factory!r} on GPUs: {_reason(error)}") from error
         return self._on_gpus
 
 
@@ -111,11 +132,14 @@ def _faiss() -> ModuleType:
     return faiss
 
 
-def _make_index(width: int, factory: str, parameters: str):
+def _make_index(width: int, factory: str, parameters: str, trained: Path | None):
     """An empty index for inner products. Raises ConfigError for what faiss does not understand."""
     faiss = _faiss()
     try:
-        index = faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
+        if trained is None:
+            index = faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
+        else:
+            index = faiss.read_index(str(trained))
         if parameters:
             faiss.ParameterSpace().set_index_parameters(index, parameters)
     except RuntimeError as error:

@@ -23,7 +23,7 @@ lowest positive has -0.1, so that a negative must stay below -0.105; none does. 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -70,9 +70,9 @@ class _Rows(NamedTuple):
 
 
 def select_negatives(
-    scores: np.ndarray,
-    ids: np.ndarray,
-    excluded_ids: Lists | Mapping[str, Lists],
+    scores: np.ndarray | Sequence[Sequence[float]],
+    ids: np.ndarray | Sequence[Sequence[int]],
+    excluded_ids: Lists | Mapping[str, Lists] | None,
     positive_scores: Lists | None,
     rule: NegativeRule,
     context: Context = Context(),  # noqa: B008 - it cannot change
@@ -80,18 +80,21 @@ def select_negatives(
     """Draw each query's negatives from its closest passages that are not, and do not resemble, its positives.
 
     scores, ids: [q, k], scores falling, missing ids -1; only the first `rule.range_stop` columns are looked at.
-    excluded_ids: q lists of passages that are never negatives; or {reason: such lists}, to have them counted apart.
+    excluded_ids: q lists of passages that are never negatives; or {reason: such lists}, to have them counted apart; or
+    None. Plain lists do for all arrays.
     positive_scores: [q] or q lists. The lowest of a query's counts: training takes any of them as *the* positive, and
     a negative must stay below it then too. None where the rule does not look at them.
     The draw depends on (rule.seed, row key, passage id) alone: order, shards and restarts change nothing.
     Raises ConfigError for arrays that contradict each other or lack what the rule needs.
     """
+    scores, ids = _array(scores, np.floating, "scores"), _array(ids, np.integer, "ids")
     _check_shapes(scores, ids, rule, context)
     queries, k = len(ids), min(ids.shape[1], rule.range_stop)
     keys = np.arange(queries) if context.row_keys is None else np.asarray(context.row_keys)
     keys = ragged(keys, queries, np.int64, "row_keys").values
     positive = _lowest_positive(positive_scores, queries, rule)
     excluded = excluded_ids if isinstance(excluded_ids, Mapping) else {"positive or same text": excluded_ids}
+    excluded = {reason: lists for reason, lists in excluded.items() if lists is not None}
     excluded = {
         reason: ragged(lists, queries, np.int64, f"excluded_ids ({reason})") for reason, lists in excluded.items()
     }
@@ -264,6 +267,22 @@ def _corpus_size(context: Context) -> int | None:
     if context.corpus_size not in (None, rows):
         raise ConfigError(f"corpus_size is {context.corpus_size}, but passage_identities has {rows} rows")
     return rows
+
+
+def _array(values: np.ndarray | Sequence, kind: type, name: str) -> np.ndarray:
+    """An array [q, k] of the kind of numbers. Raises ConfigError for anything else."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        array = np.empty(0, dtype=object)
+    if kind is np.floating and np.issubdtype(array.dtype, np.integer):
+        array = array.astype(np.float32)
+    if not np.issubdtype(array.dtype, kind):
+        raise ConfigError(
+            f"{name} are {'whole ' if kind is np.integer else ''}numbers [q, k], rows of one length, short ones ending "
+            f"in {'-1' if kind is np.integer else '-inf'}; got {str(values)[:60]}"
+        )
+    return array
 
 
 def _check_shapes(scores: np.ndarray, ids: np.ndarray, rule: NegativeRule, context: Context) -> None:

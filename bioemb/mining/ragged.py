@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from itertools import chain
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 
 from bioemb.errors import ConfigError
 
-Lists = Sequence[Sequence[float]] | Sequence[np.ndarray] | Sequence[float] | np.ndarray
+Lists = Sequence[Sequence[float] | None] | Sequence[np.ndarray] | Sequence[float] | np.ndarray
 
 
 class Ragged(NamedTuple):
@@ -27,14 +28,20 @@ class Ragged(NamedTuple):
 
 
 def ragged(lists: Lists, queries: int, dtype: type, name: str) -> Ragged:
-    """q lists, or q plain numbers as lists of one. Raises ConfigError, naming `name`, where there are not q."""
+    """q lists (None: an empty one), or q plain numbers as lists of one. Raises ConfigError, naming `name`, else."""
     if len(lists) != queries:
         raise ConfigError(f"{name} has {len(lists)} rows, and there are {queries} queries")
-    if queries and np.ndim(lists[0]) == 0:
-        return Ragged(np.asarray(lists, dtype=dtype), np.arange(queries + 1))
-    lengths = np.fromiter(map(len, lists), dtype=np.int64, count=queries)
-    starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-    return Ragged(np.fromiter(chain.from_iterable(lists), dtype=dtype, count=starts[-1]), starts)
+    try:
+        if isinstance(lists, np.ndarray) and lists.ndim == 1 and lists.dtype != object:
+            return Ragged(lists.astype(dtype), np.arange(queries + 1))
+        rows = [() if some is None else [some] if isinstance(some, Real) else some for some in lists]
+        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=queries)
+        starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+        return Ragged(np.fromiter(chain.from_iterable(rows), dtype=dtype, count=starts[-1]), starts)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{name} is a list of numbers for each query, as [[3], [2, 4]]; got others ({error})"
+        ) from None
 
 
 def is_listed(values: np.ndarray, lists: Ragged) -> np.ndarray:

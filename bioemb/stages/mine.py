@@ -4,27 +4,24 @@ Tables, vectors and neighbours are kept beside the output, each under the hash o
 interrupted run goes on, and a run with another rule of selection only selects again.
 """
 
-from collections import Counter
-from itertools import islice
 from pathlib import Path
-
-import numpy as np
 
 from bioemb.config import MineConfig
 from bioemb.cross_encoder import CrossEncoder
 from bioemb.encoder import Encoder, prompt_from_instruction
 from bioemb.errors import ConfigError
-from bioemb.files import RECORD_SUFFIXES, json_line, list_files, write_aside
+from bioemb.files import RECORD_SUFFIXES, list_files
 from bioemb.flags import output_settings
-from bioemb.log import Funnel, logger, progress
+from bioemb.log import logger
 from bioemb.manifest import begin, describe, finish, work_folder, work_key
 from bioemb.mining import NegativeRule
 from bioemb.mining.faiss_search import require_gpu
 from bioemb.processes import join_processes, on_all, on_first, require_same, share
-from bioemb.stages.mining_search import encode_tables, find_neighbours
-from bioemb.stages.mining_selection import Choice, Chooser
-from bioemb.stages.mining_tables import Tables, open_tables, read_examples, write_tables
-from bioemb.stages.reranking import Reranking, with_teacher_scores
+from bioemb.stages.mining_output import write_examples
+from bioemb.stages.mining_search import encode_tables, find_neighbours, read_recall, require_index
+from bioemb.stages.mining_selection import Chooser
+from bioemb.stages.mining_tables import open_tables, write_tables
+from bioemb.stages.reranking import Reranking
 
 
 def run(config: MineConfig) -> str:
@@ -61,23 +58,24 @@ def run(config: MineConfig) -> str:
         "pooling": encoder.layout.pooling,
     }
     vectors = encode_tables(encoder, tables, work / f"vectors-{work_key(encoding)}", config)
-    searching = {**encoding, "index": config.index_factory, "k": rule.range_stop, "gpu": config.use_gpu_for_searching}
-    neighbours = find_neighbours(vectors, work / f"neighbours-{work_key(searching)}", rule.range_stop, config)
+    index = [config.index_factory, config.index_parameters, config.use_gpu_for_searching]
+    found = work / f"neighbours-{work_key({**encoding, 'index': index, 'k': rule.range_stop})}"
+    neighbours = find_neighbours(vectors, found, rule.range_stop, config)
     reranking = None
     if cross_encoder:
         scored = {"inputs": inputs, "model": cross_encoder.weights_hash, "length": cross_encoder.max_length}
         folder = work / f"reranked-{work_key(scored)}"
         reranking = Reranking(cross_encoder, config.reranker_margin, folder, config.batch_tokens)
-    chooser = Chooser(tables, vectors, neighbours, rule, reranking)
+    chooser = Chooser(tables, vectors, neighbours, rule, reranking, config.max_positive_similarity)
     if reranking:
         on_all(lambda: [chooser.choose(index) for index in share(range(chooser.blocks))])  # what it scores is kept
-    return on_first(lambda: write_output(files, chooser, config, description))
+    return on_first(lambda: write_output(files, chooser, config, description, read_recall(found)))
 
 
 def prepare(config: MineConfig, rule: NegativeRule) -> tuple[list[Path], list[Path], Encoder]:
     """The input files, those of the pool, and the encoder; raises ConfigError, DataError, ModelError."""
     if config.use_gpu_for_searching:
-        require_gpu()
+        require_gpu()  # at once, and not after the model is loaded
     output = Path(config.output_file)
     files = list_files(config.input_file, RECORD_SUFFIXES)
     pool = list_files(config.candidate_pool, RECORD_SUFFIXES) if config.candidate_pool else []
@@ -86,7 +84,9 @@ def prepare(config: MineConfig, rule: NegativeRule) -> tuple[list[Path], list[Pa
     ranks = rule.range_stop - rule.range_start
     if ranks < rule.count:
         logger.warning("%d ranks cannot give %d negatives: widen --range_for_sampling", ranks, rule.count)
-    return files, pool, load_encoder(config)
+    encoder = load_encoder(config)
+    require_index(config, encoder.width, rule.range_stop)
+    return files, pool, encoder
 
 
 def make_rule(config: MineConfig) -> NegativeRule:
@@ -128,84 +128,18 @@ def load_reranker(config: MineConfig) -> CrossEncoder | None:
     return CrossEncoder.from_pretrained(config.reranker_name_or_path, config.reranker_max_length).to_best_device()
 
 
-def write_output(files: list[Path], chooser: Chooser, config: MineConfig, description: dict) -> str:
+def write_output(
+    files: list[Path], chooser: Chooser, config: MineConfig, description: dict, recall: dict | None
+) -> str:
     """Select, write, say in the manifest that it is done; the summary."""
-    rule, output = chooser.rule, Path(config.output_file)
+    output = Path(config.output_file)
     funnel, counts = write_examples(files, chooser, output, config.keep_reranker_scores)
-    if not counts["negatives"]:
-        searched = chooser.tables.searched
-        logger.warning("no row has a negative: ranks %d-%d of %d passages", rule.range_start, rule.range_stop, searched)
-    finish(output, description, {"rows": funnel.as_dict(), **counts})
+    finish(output, description, {"rows": funnel.as_dict(), **counts, **({"search": recall} if recall else {})})
     reasons = "\n".join(f"  {reason:<36} {count:>11,}" for reason, count in counts["candidates"].items())
     shorts = "".join(f"\n  {reason:<36} {count:>11,}" for reason, count in counts["short rows"].items())
     return (
-        f"{funnel.table()}\ncandidates of ranks 0-{rule.range_stop}, why they were not taken\n{reasons}"
+        f"{funnel.table()}\ncandidates of ranks 0-{chooser.rule.range_stop}, why they were not taken\n{reasons}"
         + (f"\nrows short of candidates{shorts}" if shorts else "")
+        + (f"\nshare of the true neighbours that {config.index_factory} finds: {recall['recall']}" if recall else "")
         + f"\n{output}: {funnel.kept:,} examples with {counts['negatives']:,} negatives"
     )
-
-
-def write_examples(
-    files: list[Path], chooser: Chooser, output: Path, keep_reranker_scores: bool
-) -> tuple[Funnel, dict]:
-    """Select block by block and write each row with its negatives; the funnel and the counts of candidates."""
-    funnel, candidates, shorts, totals = Funnel("mine: rows"), Counter(), Counter(), Counter(negatives=0)
-    examples = read_examples(files)
-    with write_aside(output) as out:
-        for index in progress(range(chooser.blocks), "select"):
-            choice = chooser.choose(index)
-            selection = choice.selection
-            candidates.update(selection.dropped)
-            shorts.update(selection.short)
-            totals["negatives"] += int((selection.ids >= 0).sum())
-            if choice.confirmed:
-                totals["vetoed"] += choice.confirmed.vetoed
-            texts = _texts_of(chooser.tables, selection.ids)
-            for row, (located, *_) in enumerate(islice(examples, len(selection.ids))):
-                if selection.ids[row, 0] < 0 and chooser.rule.on_short == "drop":
-                    funnel.drop("short of negatives")
-                    continue
-                funnel.keep()
-                negative = _negatives(choice, row, texts, chooser.tables)
-                if keep_reranker_scores:
-                    negative = with_teacher_scores(negative, *choice.teacher_scores(row))
-                out.write(json_line({**_as_example(located.record), **negative}))
-    return funnel, {"candidates": dict(candidates), "short rows": dict(shorts), **totals}
-
-
-def _negatives(choice: Choice, row: int, texts: dict[int, str], tables: Tables) -> dict:
-    """What mining adds to a row of the block."""
-    chosen = choice.selection.ids[row] >= 0
-    ids = choice.selection.ids[row][chosen].tolist()
-    return {
-        "neg": [texts[number] for number in ids],
-        "pos_scores": _rounded(choice.positive_scores[row]),
-        "neg_scores": _rounded(choice.selection.scores[row][chosen]),
-        "pos_ids": choice.positives[row],
-        "neg_ids": ids,
-        "neg_identities": [_identity(tables, number) for number in ids],
-    }
-
-
-def _as_example(record: dict) -> dict:
-    """The row with its positives under `pos`, a pair's document too; all else as it came."""
-    positives = record["pos"] if "pos" in record else [record["document"]]
-    replaced = ("query", "pos", "document", "pos_cosines", "neg_cosines")  # the cosines are of other negatives
-    others = {key: value for key, value in record.items() if key not in replaced}
-    return {"query": record["query"], "pos": positives, **others}
-
-
-def _texts_of(tables: Tables, ids: np.ndarray) -> dict[int, str]:
-    wanted = np.unique(ids[ids >= 0])
-    return dict(zip(wanted.tolist(), tables.passages[wanted]["text"], strict=True)) if len(wanted) else {}
-
-
-def _identity(tables: Tables, passage: int) -> int:
-    """The passage's article, or its text's hash where no article is known."""
-    known = tables.identities.get(passage)
-    return tables.exclusions.passage_texts[passage].item() if known is None else known
-
-
-def _rounded(scores: np.ndarray) -> list[float | None]:
-    """Six digits; None for a negative that was filled up at random, whose score nobody computed."""
-    return [None if np.isnan(score) else round(float(score), 6) for score in scores]

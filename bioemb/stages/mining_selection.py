@@ -10,12 +10,15 @@ from bioemb.blocks import BlockFolder
 from bioemb.mining import NegativeRule, Selection, select_negatives
 from bioemb.mining.confirmation import Confirmed
 from bioemb.mining.consistency import pair_cosines
+from bioemb.mining.near_duplicates import near_duplicates
 from bioemb.mining.negatives import Context
 from bioemb.mining.search import merge_keys
 from bioemb.records import stable_hash
 from bioemb.stages.mining_search import Vectors
 from bioemb.stages.mining_tables import Tables
 from bioemb.stages.reranking import VETOED, Reranking
+
+NEAR_DUPLICATE = "near-duplicate of a positive"  # the reason that candidates are counted under
 
 
 class Choice(NamedTuple):
@@ -40,6 +43,7 @@ class Chooser(NamedTuple):
     neighbours: list[BlockFolder]
     rule: NegativeRule
     reranking: Reranking | None
+    max_positive_similarity: float | None = None  # a passage as close to a positive is a copy of it
 
     @property
     def blocks(self) -> int:
@@ -59,7 +63,7 @@ class Chooser(NamedTuple):
 
     def _selector(self, index: int, rows: dict, positive_scores: list) -> Callable[[list | None], Selection]:
         """From lists of vetoed passages (None: there is no veto) to the block's selection."""
-        ranked = merge_keys([found.read(index) for found in self.neighbours], self.rule.range_stop)
+        scores, ids = merge_keys([found.read(index) for found in self.neighbours], self.rule.range_stop)
         span, tables = self.vectors.queries.span(index), self.tables
         exclusions = {
             "positive or same text": [tables.exclusions.same_text(row) for row in range(span.start, span.stop)],
@@ -68,6 +72,9 @@ class Chooser(NamedTuple):
                 for identity, positives in zip(rows["identity"], rows["positives"], strict=True)
             ],
         }
+        if self.max_positive_similarity is not None:
+            take, bound = self.vectors.passages.take, self.max_positive_similarity
+            exclusions[NEAR_DUPLICATE] = near_duplicates(scores, ids, rows["positives"], positive_scores, take, bound)
         row_keys = np.array(
             [
                 stable_hash(json.dumps([query, positives]))
@@ -78,7 +85,7 @@ class Chooser(NamedTuple):
 
         def select(vetoed: list | None) -> Selection:
             excluded = exclusions if vetoed is None else {**exclusions, VETOED: vetoed}
-            return select_negatives(*ranked, excluded, positive_scores, self.rule, context)
+            return select_negatives(scores, ids, excluded, positive_scores, self.rule, context)
 
         return select
 
