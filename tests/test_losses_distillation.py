@@ -88,3 +88,12 @@ def test_teacher_scores_that_do_not_fit_the_group_are_refused(loss):
         loss(query, passages, targets._replace(teacher_scores=targets.teacher_scores[:, :2]))
     with pytest.raises(ConfigError, match="--train_group_size"):
         loss(query, passages, targets._replace(teacher_scores=targets.teacher_scores[:, :1], group_size=1))
+
+
+@pytest.mark.parametrize("loss", [KLDistillation, M3Distillation])
+def test_the_teachers_temperature_divides_its_scores(loss):
+    query, passages, targets = lopsided_batch(4)
+    divided = targets._replace(teacher_scores=targets.teacher_scores / 2.5)
+    ours = loss(0.1, teacher_temperature=2.5)(query, passages, targets)
+    assert_same(ours, loss(0.1)(query, passages, divided), query, passages)
+    assert not torch.isclose(ours, loss(0.1)(query, passages, targets))

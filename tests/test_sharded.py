@@ -1,6 +1,10 @@
-"""Weights that the processes share, as far as it can be tried without several GPUs: one process that says it shares."""
+"""Weights that the processes share, as far as it can be tried without several GPUs."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from training_runs import assert_equal_weights, run_interrupted, small_run
@@ -21,6 +25,22 @@ def sharing(monkeypatch):
     """Take a plain process for one of several that share the weights."""
     for module in (run_state, trainer):
         monkeypatch.setattr(module, "SHARDED", ("NO",))
+
+
+def test_sharded_processes_train_as_one_with_the_doubled_batch(config, tiny_encoder_folder):
+    train.run(config)
+    folder = Path(config.output_dir).parent
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--rdzv_backend", "c10d"]
+    program = Path(__file__).with_name("sharded_training.py")
+    done = subprocess.run(
+        [*launch, "--rdzv_endpoint", "127.0.0.1:0", str(program), str(folder), str(tiny_encoder_folder)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    for place in ("", "/checkpoint-6"):
+        assert_equal_weights(f"{config.output_dir}{place}", f"{folder}/sharded{place}", atol=1e-5)
 
 
 @pytest.mark.parametrize("sub_batch_size", [None, 1])
