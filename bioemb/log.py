@@ -5,6 +5,10 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 logger = logging.getLogger("bioemb")
 
@@ -23,7 +27,7 @@ def configure_logging(level: int = logging.INFO) -> None:
     logger.setLevel(level if is_first_process() else logging.WARNING)
 
 
-def progress(items: Iterable, what: str, total: int | None = None) -> Iterable:
+def progress(items: Iterable, what: str, total: int | None = None) -> "tqdm":
     """Iterate with a progress bar on a terminal; without one elsewhere and on all but the first process."""
     from tqdm.auto import tqdm  # here: importing bioemb stays quick
 

@@ -105,11 +105,11 @@ class Trainer:
         if self.best.is_long_ago:  # resumed where it had stopped
             return
         with Interruption() as interruption:
-            for batches, queries in progress(
-                self.updates.starting_at(self.done), "train", self.total_steps - self.done
-            ):
+            bar = progress(self.updates.starting_at(self.done), "train", self.total_steps - self.done)
+            for batches, queries in bar:
                 loss, interrupted = self.step(batches, queries, interruption.asked)
                 window.add(loss, batches)
+                bar.set_postfix_str(f"loss {loss:.4f}, rate {self.state.rates()[0]:.1e}", refresh=False)
                 if self.done % config.logging_steps == 0 or self.done == self.total_steps:
                     self._log(window)
                     window = Window()

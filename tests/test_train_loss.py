@@ -8,7 +8,7 @@ import naive_losses as naive
 import pytest
 import torch
 from torch import Tensor, nn
-from training_runs import assert_equal_weights, read_lines, run_interrupted, small_run
+from training_runs import assert_equal_weights, read_lines, run_interrupted, run_on_two_processes, small_run
 
 from bioemb.config import TrainConfig
 from bioemb.encoder import Encoder
@@ -147,6 +147,24 @@ def test_a_guide_that_is_the_model_itself_judges_as_the_model_does(config):
     plain = first_loss(config)
     assert guided == pytest.approx(own, abs=1e-5)
     assert abs(plain - own) > 1e-3  # the margin leaves something out
+
+
+def test_two_processes_with_a_guide_an_average_and_bare_rows_train_as_one(config):
+    texts = iter(range(100))
+    rows = [{**row, "query": f"{row['query']} {word}", "pos": [f"{row['pos'][0]} {word} {next(texts)}"]}
+            for word in ("skin", "drug") for row in ROWS]  # fmt: skip
+    held_out = Path(config.output_dir).with_name("held_out.jsonl")
+    held_out.write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
+    config = replace(with_rows(config, rows), per_device_train_batch_size=4, max_steps=3, ema_decay=0.3,
+                     guide_model_name_or_path=config.model_name_or_path, false_negative_margin=0.1,
+                     eval_data=(str(held_out),), learn_temperature=True)  # fmt: skip
+    train.run(config)
+    run_on_two_processes(config, config.output_dir + "-two")
+    assert_equal_weights(config.output_dir, config.output_dir + "-two", atol=1e-5)
+    one, two = (read_lines(f"{config.output_dir}{end}/metrics.jsonl") for end in ("", "-two"))
+    for here, there in zip(one, two, strict=True):
+        for name in here.keys() - {"tokens_per_second"} & there.keys():
+            assert there[name] == pytest.approx(here[name], abs=1e-4), name
 
 
 def test_scored_pairs_train_by_their_order(config):

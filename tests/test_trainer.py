@@ -1,16 +1,21 @@
 """The trainer against a loop written out by hand, against itself resumed, and against two processes."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from training_runs import WORDS, assert_equal_weights, read_lines, run_interrupted, small_run, weights
+from training_runs import (
+    WORDS,
+    assert_equal_weights,
+    read_lines,
+    run_interrupted,
+    run_on_two_processes,
+    small_run,
+    weights,
+)
 
 from bioemb import checkpoint
 from bioemb.config import TrainConfig
@@ -75,47 +80,7 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bits(config, monkeypatch,
 
 def test_two_processes_train_as_one_with_the_doubled_batch(config):
     train.run(config)
-    flags = {
-        name: getattr(config, name)
-        for name in (
-            "model_name_or_path",
-            "train_group_size",
-            "query_max_len",
-            "passage_max_len",
-            "num_train_epochs",
-            "learning_rate",
-            "adam_epsilon",
-            "temperature",
-            "sentence_pooling_method",
-        )
-    }
-    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node",
-        "2",
-        "--rdzv_backend",
-        "c10d",
-        "--rdzv_endpoint",
-        "127.0.0.1:0",
-        "train.py",
-        "--output_dir",
-        config.output_dir + "-two",
-        "--train_data",
-        *config.train_data,
-        *words,
-        "--per_device_train_batch_size",
-        "2",
-        "--negatives_cross_device",
-        "--sub_batch_size",
-        "1",
-    ]
-    done = subprocess.run(
-        command, cwd=REPOSITORY, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-    assert done.returncode == 0, done.stderr
+    run_on_two_processes(replace(config, sub_batch_size=1), config.output_dir + "-two")
     assert_equal_weights(config.output_dir, config.output_dir + "-two", atol=1e-5)
 
 

@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ from bioemb.config import TrainConfig
 from bioemb.stages import train
 from bioemb.trainer import Trainer
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 WORDS = "heart liver kidney brain lung blood bone skin nerve muscle cell gene protein drug dose trial".split()
 
 
@@ -66,6 +70,26 @@ def assert_equal_weights(one: str | Path, other: str | Path, atol: float) -> Non
     assert first.keys() == second.keys()
     for name in first:
         torch.testing.assert_close(first[name], second[name], rtol=0, atol=atol)
+
+
+def run_on_two_processes(config: TrainConfig, output_dir: str) -> None:
+    """The same training by torchrun and train.py, with half a batch on each of two processes."""
+    half = config.per_device_train_batch_size // 2
+    config = replace(config, output_dir=output_dir, per_device_train_batch_size=half, negatives_cross_device=True)
+    words = []
+    for each in fields(config):
+        value = getattr(config, each.name)
+        if value != each.default:
+            words += [f"--{each.name}", *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--rdzv_backend", "c10d"]
+    done = subprocess.run(
+        [*launch, "--rdzv_endpoint", "127.0.0.1:0", "train.py", *words],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def run_interrupted(config: TrainConfig, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
