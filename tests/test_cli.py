@@ -41,7 +41,7 @@ def train_words(tmp_path, tiny_encoder_folder):
         ([GOOD, {"pos": ["a"], "neg": ["b"]}], "line 2: 'query' must be text, got no such key"),
         ([{**GOOD, "query": " "}], "line 1: 'query' must be text, got empty text"),
         ([GOOD, {**GOOD, "pos": ["a", ""]}], "line 2: 'pos'[1] must be text, got empty text"),
-        ([GOOD, {**GOOD, "neg": []}], "line 2: 'neg' is too short"),
+        ([GOOD, {**GOOD, "neg": "text"}], "line 2: 'neg' must be a list of texts"),
         ([GOOD, b'{"query": "\xff"}\n'], "line 2: not UTF-8"),
         ([], "has no rows"),
     ],
