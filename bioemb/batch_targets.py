@@ -11,7 +11,9 @@ from bioemb.encoding import encode_ids
 from bioemb.losses import Targets
 
 
-def make_targets(batch: Batch, group_size: int, device: torch.device, guide: Encoder | None = None) -> Targets:
+def make_targets(
+    batch: Batch, group_size: int, device: torch.device, guide: Encoder | None = None, bf16: bool = False
+) -> Targets:
     """The targets of a batch against its own passages. guide: a frozen encoder that judges false negatives."""
 
     def tensor(values: np.ndarray | None) -> Tensor | None:
@@ -24,8 +26,8 @@ def make_targets(batch: Batch, group_size: int, device: torch.device, guide: Enc
         passage_identity=tensor(batch.passage_identity),
         teacher_scores=tensor(batch.teacher_scores),
         group_size=group_size,
-        query_guide=encode_ids(guide, batch.guide_queries) if guide else None,
-        passage_guide=encode_ids(guide, batch.guide_passages) if guide else None,
+        query_guide=encode_ids(guide, batch.guide_queries, bf16) if guide else None,
+        passage_guide=encode_ids(guide, batch.guide_passages, bf16) if guide else None,
         group_sizes=None if (sizes == group_size).all() else tensor(sizes),
     )
 

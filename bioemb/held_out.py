@@ -27,21 +27,23 @@ class HeldOut(NamedTuple):
     queries: list[str]
     prompts: list[str | None]  # of each query
     passages: list[str]
+    passage_prompts: list[str | None]
     positives: list[np.ndarray]  # positions, for each query
     excluded: list[np.ndarray]  # positions of what shares a positive's identity, for each query
 
 
 def held_out_of(examples: Iterable[dict]) -> HeldOut:
     """The queries and passages of some examples; equal queries become one with the positives of all."""
-    place: dict[str, int] = {}  # of each passage
+    place: dict[tuple[str, str | None], int] = {}  # of each passage with its prompt
     identity: list[int] = []  # of each passage
     found: dict[tuple[str, str | None], tuple[set[int], set[int]]] = {}  # positives and identities of each query
 
     def place_of(text: str, own_identity: int) -> int:
-        if text not in place:
-            place[text] = len(place)
+        key = (text, example["passage_prompt"])
+        if key not in place:
+            place[key] = len(place)
             identity.append(own_identity)
-        return place[text]
+        return place[key]
 
     for example in examples:
         own, given = example["identity"], example["neg_identities"]
@@ -56,7 +58,8 @@ def held_out_of(examples: Iterable[dict]) -> HeldOut:
     return HeldOut(
         queries=[query for query, _ in found],
         prompts=[prompt for _, prompt in found],
-        passages=list(place),
+        passages=[text for text, _ in place],
+        passage_prompts=[prompt for _, prompt in place],
         positives=[np.array(sorted(positives), np.int64) for positives, _ in found.values()],
         excluded=[
             np.array(sorted({p for i in identities for p in holders.get(i, ())} - positives), np.int64)
@@ -73,7 +76,8 @@ def evaluate(encoder: Encoder, held_out: HeldOut, bf16: bool = False) -> dict[st
     """
     rank, processes = world()
     passages = np.array_split(np.arange(len(held_out.passages)), processes)[rank]
-    ids = encoder.token_ids([held_out.passages[i] for i in passages], "passage")
+    prompts = [held_out.passage_prompts[i] for i in passages]
+    ids = encoder.token_ids([held_out.passages[i] for i in passages], "passage", prompts)
     passage_vectors, _ = gather(encode_ids(encoder, ids, bf16=bf16))  # [m, d]
     mine = np.array_split(np.arange(len(held_out.queries)), processes)[rank]
     ids = encoder.token_ids([held_out.queries[i] for i in mine], "query", [held_out.prompts[i] for i in mine])

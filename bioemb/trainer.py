@@ -206,7 +206,7 @@ class Trainer:
 
     def _loss(self, query: Tensor, passages: Tensor, batch: Batch) -> Tensor:
         """The loss of local queries [b, d] against the passages here or, asked for, of all processes."""
-        targets = make_targets(batch, self.config.group_size, query.device, self.guide)
+        targets = make_targets(batch, self.config.group_size, query.device, self.guide, self.config.bf16)
         if self.config.negatives_cross_device:
             passages, targets = across_processes(passages, targets)
         return require_scalar(self.loss(query, passages, targets), self.loss)

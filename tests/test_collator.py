@@ -42,6 +42,7 @@ def rows_of(seed, count=30):
             "identity": rng.randint(0, 9) if rng.random() < 0.5 else None,
             "neg_identities": [rng.randint(0, 2**62) for _ in negatives] if known else None,
             "prompt": rng.choice([None, "", "find: "]),
+            "passage_prompt": rng.choice([None, "", "title: "]),
         })  # fmt: skip
     return rows
 
@@ -67,7 +68,7 @@ def test_a_batch_holds_each_rows_query_and_its_group():
             texts = [row["pos"][positive], *(row["neg"][i] for i in chosen)]
             assert read(batch.queries[place]) == {"kind": "query", "prompt": str(row["prompt"]), "text": row["query"]}
             assert [read(ids) for ids in batch.passages[at]] == [
-                {"kind": "passage", "prompt": "None", "text": text} for text in texts
+                {"kind": "passage", "prompt": str(row["passage_prompt"]), "text": text} for text in texts
             ]
             own = passage_identity(texts[0]) if row["identity"] is None else row["identity"]
             given = row["neg_identities"]

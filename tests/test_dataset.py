@@ -21,7 +21,19 @@ ROWS = [
      "pos_scores": [0.5], "neg_scores": [-0.25, 1], "prompt": "find: ", "type": "ignored", "extra": {"a": 1}},
     {"query": "p53", "pos": ["tumour"], "neg": ["sepsis"], "prompt": ""},
 ]  # fmt: skip
-EMPTY = {name: None for name in ("pos_scores", "neg_scores", "identity", "neg_identities", "prompt", "kind", "license")}
+EMPTY = {
+    name: None
+    for name in (
+        "pos_scores",
+        "neg_scores",
+        "identity",
+        "neg_identities",
+        "prompt",
+        "passage_prompt",
+        "kind",
+        "license",
+    )
+}
 
 
 def write(path, rows):
@@ -185,6 +197,7 @@ def example_error(row, group_size=2, needs_scores=False, needs_negatives=True):
         ({"identity": [1]}, "'identity' must be a whole number, got [1]"),
         ({"identity": 2**63}, "'identity' must be a whole number, got 9223372036854775808"),
         ({"prompt": 5}, "'prompt' must be text, got 5"),
+        ({"passage_prompt": ["a"]}, "'passage_prompt' must be text, got ['a']"),
     ],
 )
 def test_what_is_wrong_with_a_row_is_said_with_file_and_line(change, said):

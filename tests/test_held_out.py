@@ -27,7 +27,7 @@ from bioemb.trainer import Trainer
 
 def example(query, pos, neg=(), identity=None, neg_identities=None, prompt=None) -> dict:
     return {"query": query, "pos": list(pos), "neg": list(neg), "identity": identity,
-            "neg_identities": neg_identities, "prompt": prompt}  # fmt: skip
+            "neg_identities": neg_identities, "prompt": prompt, "passage_prompt": None}  # fmt: skip
 
 
 # Metrics
@@ -88,6 +88,7 @@ def lopsided_slice(seed: int) -> tuple[Lookup, HeldOut]:
         queries=texts[:queries],
         prompts=[None] * queries,
         passages=texts[queries:],
+        passage_prompts=[None] * passages,
         positives=[place[:cut] for place, cut in zip(places, cuts, strict=True)],
         excluded=[place[cut:] for place, cut in zip(places, cuts, strict=True)],
     )
@@ -141,6 +142,15 @@ def test_a_slice_is_its_distinct_queries_and_passages():
     assert [x.tolist() for x in found.positives] == [[0, 1, 6], [3], [0]]
     # "cor" came with identity 7; "dermal" shares the liver's 5
     assert [x.tolist() for x in found.excluded] == [[], [5], []]
+
+
+def test_a_passage_with_another_prompt_is_another_passage():
+    rows = [example("a", ["x"]), {**example("b", ["x"], ["y"]), "passage_prompt": "doc: "}]
+    found = held_out_of(rows)
+    assert list(zip(found.passage_prompts, found.passages, strict=True)) == [
+        (None, "x"), ("doc: ", "x"), ("doc: ", "y"),
+    ]  # fmt: skip
+    assert [x.tolist() for x in found.positives] == [[0], [1]] and [x.tolist() for x in found.excluded] == [[1], [0]]
 
 
 def test_passages_that_differ_in_case_only_are_not_held_against_a_query():
@@ -260,7 +270,7 @@ def test_a_run_is_evaluated_by_steps_and_what_it_says_of_its_model_is_true(confi
 
 
 def read_examples(path: str) -> list[dict]:
-    return [{"identity": None, "neg_identities": None, "prompt": None, **row} for row in read_lines(path)]
+    return [example(row["query"], row["pos"], row["neg"]) for row in read_lines(path)]
 
 
 SCORES = {0: 0.1, 1: 0.3, 2: 0.6, 3: 0.5, 4: 0.6, 5: 0.2, 6: 0.1, 7: 0.9, 8: 0.05}

@@ -68,9 +68,12 @@ class Collator:
             if self.teacher_scores:
                 scores.append([example["pos_scores"][positive], *(example["neg_scores"][index] for index in negatives)])
         guide = self.guide_token_ids
+        passage_prompts = [
+            example["passage_prompt"] for example, size in zip(examples, sizes, strict=True) for _ in range(size)
+        ]
         return Batch(
             queries=self.token_ids(queries, "query", [example["prompt"] for example in examples]),
-            passages=self.token_ids(passages, "passage", None),
+            passages=self.token_ids(passages, "passage", passage_prompts),
             query_identity=np.array(query_identity, np.int64),
             passage_identity=np.array(identities, np.int64),
             teacher_scores=np.array(scores, np.float32) if self.teacher_scores else None,

@@ -30,6 +30,7 @@ SCHEMA = pa.schema(
         ("identity", pa.int64()),
         ("neg_identities", pa.list_(pa.int64())),
         ("prompt", pa.string()),
+        ("passage_prompt", pa.string()),
         ("kind", pa.string()),
         ("license", pa.string()),
         ("source", pa.int32()),  # number of the file it came from

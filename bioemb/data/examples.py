@@ -1,6 +1,6 @@
 """One row of training data as an example: what is right with it comes back, what is wrong with it is said.
 
-A row is {"query","pos":[..],"neg":[..]} with optional scores, identities and prompt; or a pair {"query","document"},
+A row is {"query","pos":[..],"neg":[..]} with optional scores, identities and prompts; or a pair {"query","document"},
 an example without negatives; or a scored pair {"sentence1","sentence2","score"}.
 """
 
@@ -35,7 +35,8 @@ def as_example(located: Located, needs: Needs) -> dict[str, Any]:
         "neg_scores": _scores(located, "neg_scores", len(negatives), needs.scores and bool(negatives)),
         "identity": _identities(located, "identity", None),
         "neg_identities": _identities(located, "neg_identities", len(negatives)),
-        "prompt": _prompt(located),
+        "prompt": _prompt(located, "prompt"),
+        "passage_prompt": _prompt(located, "passage_prompt"),
         **{key: value if isinstance(value := located.record.get(key), str) else None for key in ("kind", "license")},
     }
 
@@ -127,11 +128,11 @@ def _identities(located: Located, key: str, count: int | None) -> int | list[int
     return values
 
 
-def _prompt(located: Located) -> str | None:
-    """The row's own prompt, which may be empty; None where the kind's is to stand."""
-    value = located.record.get("prompt")
+def _prompt(located: Located, key: str) -> str | None:
+    """The row's own prompt of its query or its passages, which may be empty; None where the kind's is to stand."""
+    value = located.record.get(key)
     if not isinstance(value, str | None):
-        raise DataError(f"'prompt' must be text, got {value!r:.60}", located.path, located.line)
+        raise DataError(f"{key!r} must be text, got {value!r:.60}", located.path, located.line)
     return value
 
 
