@@ -102,6 +102,10 @@ def test_the_cards_programs_give_the_encoders_vectors(config, monkeypatch, pooli
         exec(program, names)
         expected = query @ encoder.encode(texts, kind="passage").T
         np.testing.assert_allclose(np.asarray(names["scores"]), expected, rtol=0, atol=1e-4)
-    assert "--max_steps 2" in card and "--query_instruction_for_retrieval 'find: '" in card
+    assert (
+        "--train_data train.jsonl \\\n    --output_dir out \\\n" in card
+        and "--max_steps 2" in card
+        and "--query_instruction_for_retrieval 'find: '" in card
+    )
     assert "| train.jsonl | 14 |" in card and str(config.output_dir) not in card
     assert re.search(r"\| mrr \| 0\.\d{4} \| [01]\.\d{4} \|", card)

@@ -13,6 +13,7 @@ from bioemb.files import RECORD_SUFFIXES, list_files
 from bioemb.flags import output_settings
 from bioemb.log import logger
 from bioemb.manifest import begin, describe, differences, finish, read_manifest
+from bioemb.processes import PATIENCE
 from bioemb.stages.train_card import write_card
 from bioemb.stages.train_data import prepare_data
 from bioemb.stages.train_loss import make_loss
@@ -162,6 +163,7 @@ def _check_sharded(config: TrainConfig, accelerator) -> None:
 def make_accelerator(config: TrainConfig):
     """The accelerator of this machine: GPUs where there are, else CPU processes over gloo."""
     from accelerate import Accelerator
+    from accelerate.utils import InitProcessGroupKwargs
 
     on_gpu = torch.cuda.is_available()
     precision = "fp16" if config.fp16 else "bf16" if config.bf16 else "no"
@@ -169,7 +171,14 @@ def make_accelerator(config: TrainConfig):
         logger.warning("--fp16 needs a GPU; there is none here, so bfloat16 stands in for it")
         precision = "bf16"
     tracker = None if config.report_to == "none" else config.report_to
-    return Accelerator(mixed_precision=precision, cpu=not on_gpu, log_with=tracker, project_dir=config.output_dir)
+    patience = InitProcessGroupKwargs(timeout=PATIENCE)  # to read the examples takes the first process a while
+    return Accelerator(
+        mixed_precision=precision,
+        cpu=not on_gpu,
+        log_with=tracker,
+        project_dir=config.output_dir,
+        kwargs_handlers=[patience],
+    )
 
 
 def _describe(config: TrainConfig, models: dict[str, str], processes: int) -> dict:

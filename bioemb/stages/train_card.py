@@ -33,7 +33,12 @@ def _facts(trainer: "Trainer", encoder: "Encoder", sets: list[TrainingSet], scor
         normalize=bool(layout.normalize),
         max_length=max(encoder.max_length["query"], encoder.max_length["passage"]),
         prompts=layout.prompts,
-        recipe=[("train_data", " ".join(some.name for some in sets)), *_changed(config)],
+        recipe=[
+            ("model_name_or_path", _public(config.model_name_or_path)),
+            ("train_data", " ".join(shlex.quote(some.name) for some in sets)),
+            ("output_dir", Path(config.output_dir).resolve().name),
+            *_changed(config),
+        ],
         sets=sets,
         rows=sum(some.rows for some in sets),
         steps=trainer.done,
