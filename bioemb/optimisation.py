@@ -8,15 +8,25 @@ from bioemb.errors import ConfigError
 
 
 def make_optimizer(
-    modules: nn.Module, learning_rate: float, weight_decay: float, betas: tuple[float, float], epsilon: float
+    encoder: nn.Module,
+    loss: object,
+    rates: tuple[float, float],
+    weight_decay: float,
+    betas: tuple[float, float],
+    epsilon: float,
 ) -> AdamW:
-    """AdamW over what is trained; biases, norms and other vectors do not decay."""
-    trained = [parameter for parameter in modules.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return AdamW(groups, lr=learning_rate, betas=betas, eps=epsilon)
+    """AdamW over what is trained; biases, norms and other vectors do not decay.
+
+    rates: of the encoder, and of the loss's own parameters.
+    """
+    groups = []
+    for module, rate in zip((encoder, loss), rates, strict=True):
+        trained = [p for p in module.parameters() if p.requires_grad] if isinstance(module, nn.Module) else []
+        groups += [
+            {"params": [p for p in trained if p.ndim >= 2], "lr": rate, "weight_decay": weight_decay},
+            {"params": [p for p in trained if p.ndim < 2], "lr": rate, "weight_decay": 0.0},
+        ]
+    return AdamW([group for group in groups if group["params"]], betas=betas, eps=epsilon)
 
 
 def make_schedule(name: str, optimizer: Optimizer, warmup_steps: int, total_steps: int) -> LambdaLR:

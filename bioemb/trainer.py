@@ -70,9 +70,11 @@ class Trainer:
         self.done = 0  # updates made
         self.updates = Updates(pools, collator, accelerator.process_index, accelerator.num_processes, config)
         self.total_steps = self.updates.total
+        loss_rate = config.learning_rate if config.loss_learning_rate is None else config.loss_learning_rate
         self.optimizer = make_optimizer(
-            self.trained,
-            config.learning_rate,
+            encoder,
+            loss,
+            (config.learning_rate, loss_rate),
             config.weight_decay,
             (config.adam_beta1, config.adam_beta2),
             config.adam_epsilon,

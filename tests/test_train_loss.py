@@ -1,6 +1,7 @@
 """From flags to losses, and what a first step then shows, against the loss computed on the encoder's vectors."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from bioemb.config import TrainConfig
 from bioemb.encoder import Encoder
 from bioemb.errors import ConfigError
 from bioemb.losses import CoSENT, InfoNCE, MarginMSE, Targets
+from bioemb.optimisation import make_optimizer
 from bioemb.stages import train
 from bioemb.stages.train_loss import make_loss
 
@@ -72,6 +74,7 @@ def test_flags_reach_the_constructor(config):
         ({"loss": "m3_kd_loss", "guide_model_name_or_path": "x"}, "--guide_model_name_or_path has no effect"),
         ({"kd_temperature": 2.0}, "--kd_temperature has no effect on --loss info_nce"),
         ({"loss": "torch.nn:Linear", "temperature": 0.02}, "its constructor needs in_features, out_features"),
+        ({"loss_learning_rate": 1e-2}, "--loss_learning_rate has no effect on --loss info_nce"),
         ({"loss": "infonce"}, "expected info_nce, kl_div"),
         ({"loss": "os.path:nothing"}, "module:Class"),
     ],
@@ -197,10 +200,17 @@ def test_a_learnt_temperature_is_logged_trained_without_decay_and_resumed(config
     assert [line["temperature"] for line in read_lines(f"{other.output_dir}/metrics.jsonl")] == found
 
 
-def test_no_weight_decay_falls_on_a_scalar_of_a_loss():
-    from bioemb.optimisation import make_optimizer
+def test_the_losss_own_parameters_have_their_rate_and_a_scalar_no_decay():
+    loss, encoder = InfoNCE(learn_temperature=True), nn.Linear(2, 3)
+    groups = make_optimizer(encoder, loss, (1e-3, 0.1), 0.5, (0.9, 0.999), 1e-8).param_groups
+    found = [([tuple(p.shape) for p in group["params"]], group["lr"], group["weight_decay"]) for group in groups]
+    assert found == [([(3, 2)], 1e-3, 0.5), ([(3,)], 1e-3, 0.0), ([()], 0.1, 0.0)]
+    assert len(make_optimizer(encoder, len, (1e-3, 0.1), 0.5, (0.9, 0.999), 1e-8).param_groups) == 2
 
-    loss = InfoNCE(learn_temperature=True)
-    decaying, free = make_optimizer(nn.ModuleList([nn.Linear(2, 3), loss]), 1e-3, 0.5, (0.9, 0.999), 1e-8).param_groups
-    assert [tuple(p.shape) for p in decaying["params"]] == [(3, 2)]
-    assert loss.scale.logarithm in set(free["params"]) and free["weight_decay"] == 0
+
+def test_the_first_step_moves_the_temperatures_logarithm_by_its_rate(config):
+    config = replace(config, learn_temperature=True, loss_learning_rate=0.05, max_steps=1, max_grad_norm=0.0)
+    config = replace(config, lr_scheduler_type="constant", adam_epsilon=1e-12)
+    train.run(config)
+    (line,) = read_lines(f"{config.output_dir}/metrics.jsonl")
+    assert abs(math.log(line["temperature"] / 0.1)) == pytest.approx(0.05, abs=1e-5)

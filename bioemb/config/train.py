@@ -28,6 +28,7 @@ TRAIN_RANGES = (  # field, lowest, highest
     ("dataloader_num_workers", 0, inf),
     ("seed", 0, inf),
     ("learning_rate", 0, inf),
+    ("loss_learning_rate", 0, inf),
     ("warmup_steps", 0, inf),
     ("warmup_ratio", 0, 1),
     ("shuffle_ratio", 0, 1),
@@ -153,6 +154,10 @@ class TrainConfig:
     dataloader_drop_last: bool = flag("leave out the last batch of an epoch when it is not full", False)
     dataloader_num_workers: int = flag("processes that prepare batches", 0, output=False)
     learning_rate: float = flag("highest learning rate", 2e-5)
+    loss_learning_rate: float | None = flag(
+        "that of the loss's own parameters, as a learnt temperature (default: as learning_rate, which hardly moves it)",
+        None,
+    )
     lr_scheduler_type: str = flag("linear, cosine, constant, constant_with_warmup, ... (transformers)", "linear")
     warmup_ratio: float = flag("share of the steps over which the rate rises", 0.0)
     warmup_steps: int = flag("steps over which the rate rises, when positive", 0)

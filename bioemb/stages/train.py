@@ -74,7 +74,7 @@ def run(config: TrainConfig) -> str:
         "%s rows, %s x %d passages, %d steps of which %d are done",
         f"{rows:,}",
         batch,
-        config.train_group_size,
+        config.group_size,
         trainer.total_steps,
         trainer.done,
     )

@@ -46,6 +46,8 @@ def make_loss(config: TrainConfig) -> Callable:
     if missing:
         raise ConfigError(f"--loss {name}: its constructor needs {', '.join(missing)}; give them defaults")
     loss = found(**options) if inspect.isclass(found) else found  # a function is a loss as it is
+    if config.loss_learning_rate is not None and not list(getattr(loss, "parameters", list)()):
+        raise ConfigError(f"--loss_learning_rate has no effect on --loss {name}, which has no parameters of its own")
     return MatryoshkaLoss(loss, config.mrl_dims) if config.use_mrl else loss
 
 
