@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test lint format bench bench-full clean
 
 help:
 	@echo "make install   the virtual environment $(VENV) with bioemb in it"
 	@echo "make demo      the whole path, offline, on a generated corpus: under 5 minutes on two cores"
 	@echo "make test      the tests"
 	@echo "make lint      ruff's checks; make format writes the layout"
+	@echo "make bench     the benchmarks in small sizes, beside the peers: about 20 minutes; bench-full takes hours"
 	@echo "make clean     remove $(VENV) and the demonstration"
 
 install: $(VENV)/installed
@@ -35,6 +36,25 @@ lint: install
 format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# A program that fails does not stop the others. MODEL, TEXTS and XML: an encoder's folder, a file of abstracts, PubMed's XML.
+BENCHMARKS := search loss extract false_negatives encode step peers_curve mine
+MODEL_FLAGS = $(if $(MODEL),--model $(MODEL)) $(if $(TEXTS),--texts $(TEXTS))
+XML_FLAGS = $(if $(XML),--input $(XML))
+flags_of = $(if $(filter extract,$(1)),$(XML_FLAGS),$(if $(filter encode step peers_curve mine,$(1)),$(MODEL_FLAGS)))
+run_benchmark = echo "== $(1)"; $(BIN)/python benchmarks/$(1).py $(2) $(call flags_of,$(1)) || failed="$$failed $(1)";
+end_benchmarks = test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+$(VENV)/peers: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[cpu,bench]"
+	touch $@
+
+bench: $(VENV)/peers
+	@failed=""; $(foreach name,$(BENCHMARKS),$(call run_benchmark,$(name),--quick)) $(end_benchmarks)
+
+bench-full: $(VENV)/peers
+	@failed=""; $(foreach name,$(BENCHMARKS),$(call run_benchmark,$(name),)) \
+	$(BIN)/python benchmarks/report.py; $(end_benchmarks)
 
 clean:
 	rm -rf $(VENV) demo

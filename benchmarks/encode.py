@@ -16,9 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from measuring import (
-    Aim,
     Summary,
-    Table,
     chosen,
     in_turn,
     make_parser,
@@ -29,9 +27,9 @@ from measuring import (
     ratio,
     run_by_turns,
     summarise,
-    write_report,
 )
 from products import forward_gflop, matrix_products, share_of_products
+from reporting import Aim, Table, write_report
 from texts import add_flags, describe, mixed_lengths, read_texts
 
 WARM_UP = 16  # texts

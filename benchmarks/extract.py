@@ -18,10 +18,8 @@ from pathlib import Path
 
 from measuring import (
     REPOSITORY,
-    Aim,
     Runs,
     Summary,
-    Table,
     chosen,
     make_parser,
     measured,
@@ -31,8 +29,8 @@ from measuring import (
     ratio,
     run_by_turns,
     summarise,
-    write_report,
 )
+from reporting import Aim, Table, write_report
 
 DEFAULT = REPOSITORY.parent / "shared" / "data" / "pubmed_xml"
 RECORD = re.compile(rb"<PubmedArticle>.*?</PubmedArticle>", re.DOTALL)
@@ -109,6 +107,18 @@ CASES: dict[str, Callable[[Path], int]] = {
     "bioemb extract, no near-duplicates": without_near_duplicates,
     "bioemb extract": command,
 }
+
+
+def find_source(wanted: Path, folder: Path) -> Path:
+    """The XML that was named; generated where none was."""
+    if wanted.exists():
+        return wanted
+    if wanted != DEFAULT:
+        sys.exit(f"{wanted} is not there; name a file of PubMed's XML, or a folder of them, with --input")
+    from bioemb.demo.corpus import write_corpus
+
+    write_corpus(folder / "generated", records=1000)
+    return folder / "generated" / "pubmed"
 
 
 def blow_up(source: Path, count: int, folder: Path) -> None:
@@ -205,7 +215,7 @@ def make_aims(runs: Runs) -> list[Aim]:
 
 def main() -> None:
     flags = make_parser(__doc__)
-    flags.add_argument("--input", type=Path, default=DEFAULT, help="a PubMed file (.xml, .xml.gz), or a folder of them")
+    flags.add_argument("--input", type=Path, default=DEFAULT, help="PubMed files (default: generated)")
     flags.add_argument("--records", type=int, default=30_000)
     flags.add_argument("--processes", type=int, nargs="*", default=[1, 2], help="for the scaling of the command")
     options = parse(flags, records=3000, repeats=1)
@@ -220,16 +230,15 @@ def main() -> None:
     if options.one:
         print_case(cases, options)
         return
-    if not options.input.exists():
-        sys.exit(f"{options.input} is not there; name a file of PubMed's XML, or a folder of them, with --input")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        blow_up(options.input, options.records, folder)
+        blow_up(find_source(options.input, folder), options.records, folder)
         packed, plain = (folder / ONE).stat().st_size / 1e6, sum(map(len, read_lines(folder / ONE))) / 1e6
         size = f"{packed:.0f} MB gzip, {plain:.0f} MB XML"
         commands = own_commands(chosen(list(cases), options), folder)
         runs, left_out = run_by_turns(commands, options.repeats, options.threads)
-    table = make_table(summarise(runs), f"{options.records:,} records, {size}")
+    kind = "" if options.input.exists() else "generated "
+    table = make_table(summarise(runs), f"{options.records:,} {kind}records, {size}")
     write_report("extract", options, [table], make_aims(runs), {"runs": runs, "left out": left_out})
 
 

@@ -22,19 +22,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from measuring import (
-    Aim,
-    Table,
-    chosen,
-    make_parser,
-    own_commands,
-    parse,
-    print_case,
-    run_by_turns,
-    summarise,
-    write_report,
-)
+from measuring import chosen, make_parser, own_commands, parse, print_case, run_by_turns, summarise
 from peer_mining import Window, like_flag_embedding, with_sentence_transformers
+from reporting import Aim, Table, write_report
 
 MAX_LENGTH = 128  # tokens
 KINDS = ("title_abstract", "title_passage")

@@ -19,10 +19,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from measuring import (
-    Aim,
     Runs,
     Summary,
-    Table,
     chosen,
     make_parser,
     own_commands,
@@ -33,8 +31,8 @@ from measuring import (
     reset_peak,
     run_by_turns,
     summarise,
-    write_report,
 )
+from reporting import Aim, Table, write_report
 from torch import Tensor
 
 from bioemb.losses import InfoNCE, Targets

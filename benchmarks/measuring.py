@@ -1,4 +1,4 @@
-"""What the benchmark programs share: commands run alone and by turns, medians with their spread, the machine, a report.
+"""What the benchmark programs share: their flags, commands run alone and by turns, medians with their spread.
 
 A program names its cases, and starts itself once more for each (`--one CASE`), so that one's memory, threads and
 settings are not another's. What a process costs is read by its parent when it ends; a case that wants less counted
@@ -6,10 +6,8 @@ settings are not another's. What a process costs is read by its parent when it e
 """
 
 import argparse
-import importlib.metadata
 import json
 import os
-import platform
 import re
 import resource
 import statistics
@@ -19,13 +17,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-RESULTS = Path(__file__).resolve().parent / "results"
-PACKAGES = ("torch", "transformers", "faiss-cpu", "FlagEmbedding", "sentence-transformers", "lxml", "pubmed_parser")
 
 sys.path.insert(0, str(REPOSITORY))
 
@@ -172,13 +167,21 @@ def reset_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
+def print_case(cases: Mapping[str, Callable[[argparse.Namespace], dict]], options: argparse.Namespace) -> None:
+    """Run the one case that `--one` names, here, and print what it gave."""
+    result = cases[options.one](options)
+    print(json.dumps(result))
+
+
 # Many runs
 
 
 def number(value: float) -> str:
     """With about three digits that count."""
     size = abs(value)
-    return f"{value:,.0f}" if size >= 100 or value == int(value) else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
+    if size >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 0.01 else f"{value:.1e}"
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -211,116 +214,6 @@ def in_turn(runs: Runs, over: str, under: str, field: str = "cpu") -> Spread | N
     return spread([one[field] / other[field] for one, other in zip(runs[over], runs[under], strict=False)])
 
 
-# The report
-
-
-class Table(NamedTuple):
-    """Cells as they are printed; the first column stands left, the others right."""
-
-    caption: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[object]]
-
-
-class Aim(NamedTuple):
-    """What was to be reached and what was; reached None: not measured."""
-
-    what: str
-    reached: float | None
-    at_least: float | None = None
-    at_most: float | None = None
-
-    @property
-    def met(self) -> bool | None:
-        if self.reached is None:
-            return None
-        return self.reached >= self.at_least if self.at_least is not None else self.reached <= self.at_most
-
-
-def markdown(table: Table | dict) -> str:
-    """The table as Markdown, its caption above it."""
-    caption, columns, rows = table.values() if isinstance(table, dict) else table
-    lines = ["| " + " | ".join(columns) + " |", "|---" + "|--:" * (len(columns) - 1) + "|"]
-    lines += ["| " + " | ".join("–" if cell is None else cell_text(cell) for cell in row) + " |" for row in rows]
-    return (f"{caption}\n\n" if caption else "") + "\n".join(lines)
-
-
-def cell_text(cell: object) -> str:
-    return number(cell) if isinstance(cell, int | float) and not isinstance(cell, Spread | bool) else str(cell)
-
-
-def write_report(
-    name: str,
-    options: argparse.Namespace,
-    tables: Sequence[Table],
-    aims: Sequence[Aim],
-    measurements: Mapping[str, object],
-) -> None:
-    """Print the tables and aims, and write all of it with the machine as JSON; `--quick` runs have their own folder."""
-    path = options.json or RESULTS / ("quick" if options.quick else "") / f"{name}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    settings = {
-        key: str(value) if isinstance(value, Path) else value
-        for key, value in vars(options).items()
-        if key not in ("json", "one", "folder")
-    }
-    found = {
-        "name": name,
-        "date": date.today().isoformat(),
-        "settings": settings,
-        "machine": machine(options.threads),
-        "tables": [
-            table._asdict() | {"rows": [[_plain(cell) for cell in row] for row in table.rows]} for table in tables
-        ],
-        "aims": [aim._asdict() | {"met": aim.met} for aim in aims],
-        "measurements": measurements,
-    }
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print("\n\n".join(markdown(table) for table in tables))
-    for aim in aims:
-        print(f"{aim_line(aim._asdict() | {'met': aim.met})}")
-    print(f"\n{path}", file=sys.stderr)
-
-
-def aim_line(aim: dict) -> str:
-    """An aim and what became of it, in a line."""
-    bound = f"at least {aim['at_least']}" if aim["at_least"] is not None else f"at most {aim['at_most']}"
-    if aim["met"] is None:
-        return f"{aim['what']}: {bound}; not measured"
-    value = f"{aim['reached']:.5f}" if 0.99 < aim["reached"] < 1 else number(aim["reached"])
-    return f"{aim['what']}: {bound}; reached {value}, {'met' if aim['met'] else 'missed'}"
-
-
-def machine(threads: int) -> dict:
-    """What a figure depends on, and how busy the machine was when the report was written."""
-    words = Path("/proc/cpuinfo").read_text()
-    model = re.search(r"model name\s*:\s*(.*)", words)
-    flags = set((re.search(r"flags\s*:\s*(.*)", words) or [""])[0].split())
-    return {
-        "processor": model[1] if model else platform.machine(),
-        "low precision": [flag for flag in ("avx512_bf16", "amx_bf16", "amx_int8", "avx512_vnni") if flag in flags],
-        "cores": len(os.sched_getaffinity(0)),
-        "threads": threads,
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-        "load": round(os.getloadavg()[2], 1),
-        "python": platform.python_version(),
-        **{package: _version(package) for package in PACKAGES},
-    }
-
-
-def print_case(cases: Mapping[str, Callable[[argparse.Namespace], dict]], options: argparse.Namespace) -> None:
-    """Run the one case that `--one` names, here, and print what it gave."""
-    result = cases[options.one](options)
-    print(json.dumps(result))
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def _lines(file) -> list[str]:
     file.seek(0)
     return file.read().decode(errors="replace").strip().splitlines()
@@ -328,7 +221,3 @@ def _lines(file) -> list[str]:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _plain(cell: object) -> object:
-    return str(cell) if isinstance(cell, Spread) else cell

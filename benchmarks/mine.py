@@ -19,10 +19,8 @@ from hashlib import blake2b
 from pathlib import Path
 
 from measuring import (
-    Aim,
     Runs,
     Summary,
-    Table,
     chosen,
     in_turn,
     make_parser,
@@ -32,9 +30,9 @@ from measuring import (
     ratio,
     run_by_turns,
     summarise,
-    write_report,
 )
 from peer_mining import Window, like_flag_embedding, with_sentence_transformers
+from reporting import Aim, Table, write_report
 from texts import Text, add_flags, describe, read_texts
 
 WINDOW = Window(10, 210, 15)

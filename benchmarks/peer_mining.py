@@ -20,9 +20,12 @@ class Window(NamedTuple):
 
 
 def like_flag_embedding(
-    model: str, rows: list[dict], window: Window, max_length: int, pool: list[str] | None = None
+    model: str, rows: list[dict], window: Window, max_length: int, pool: list[str] | None = None, *, fill: bool = True
 ) -> list[list[str]]:
-    """Each row's negatives: a uniform sample of the window without the row's own texts, filled up from the corpus."""
+    """Each row's negatives: a uniform sample of the window without the row's own texts, filled up from the corpus.
+
+    fill False leaves a row short instead, to compare the windows.
+    """
     import faiss
     from FlagEmbedding import FlagModel
 
@@ -37,18 +40,21 @@ def like_flag_embedding(
         found = index.search(queries[start : start + ROWS_A_SEARCH], min(window.stop, len(corpus)))
         scores += found[0].tolist()
         ids += found[1].tolist()
-    return [_choose(row, ranked, corpus, window) for row, ranked in zip(rows, ids, strict=True)]
+    others = corpus if fill else []
+    return [
+        _choose(row, [corpus[place] for place in ranked if place >= 0], others, window)
+        for row, ranked in zip(rows, ids, strict=True)
+    ]
 
 
-def _choose(row: dict, ranked: list[int], corpus: list[str], window: Window) -> list[str]:
+def _choose(row: dict, ranked: list[str], others: list[str], window: Window) -> list[str]:
     own = {*row["pos"], row["query"]}
-    near = [corpus[place] for place in ranked[window.first : window.stop] if place >= 0]
-    near = [text for text in near if text not in own]
+    near = [text for text in ranked[window.first : window.stop] if text not in own]
     chosen = random.sample(near, window.count) if len(near) > window.count else near
     missing = window.count - len(chosen)
-    if missing:
-        others = random.sample(corpus, min(missing + len(row["pos"]), len(corpus)))
-        chosen = chosen + [text for text in others if text not in row["pos"]][:missing]
+    if missing and others:
+        drawn = random.sample(others, min(missing + len(row["pos"]), len(others)))
+        chosen = chosen + [text for text in drawn if text not in row["pos"]][:missing]
     return chosen
 
 

@@ -14,21 +14,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from measuring import (
-    Aim,
-    Summary,
-    Table,
-    chosen,
-    make_parser,
-    measured,
-    own_commands,
-    parse,
-    print_case,
-    run_by_turns,
-    summarise,
-    write_report,
-)
+from measuring import Summary, chosen, make_parser, measured, own_commands, parse, print_case, run_by_turns, summarise
 from products import matrix_products
+from reporting import Aim, Table, write_report
 
 CLUSTERS = 1000
 BLOCK = 65_536  # vectors generated at once

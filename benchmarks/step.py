@@ -19,10 +19,8 @@ import time
 from pathlib import Path
 
 from measuring import (
-    Aim,
     Runs,
     Summary,
-    Table,
     chosen,
     cpu_seconds,
     in_turn,
@@ -34,9 +32,10 @@ from measuring import (
     ratio,
     run_by_turns,
     summarise,
-    write_report,
 )
+from peer_training import QUIET, Training, flag_embedding_trainer
 from products import forward_gflop, matrix_products, share_of_products
+from reporting import Aim, Table, write_report
 from texts import add_flags, describe, read_texts
 
 QUERY_TOKENS, PASSAGE_TOKENS, GROUP = 64, 256, 2
@@ -95,29 +94,9 @@ def ours(options: argparse.Namespace, bf16: bool, sub_batch_size: int | None = N
 
 
 def flag_embedding(options: argparse.Namespace, bf16: bool) -> dict:
-    from FlagEmbedding.finetune.embedder.encoder_only.base import (
-        EncoderOnlyEmbedderDataArguments,
-        EncoderOnlyEmbedderModelArguments,
-        EncoderOnlyEmbedderRunner,
-        EncoderOnlyEmbedderTrainingArguments,
-    )
-
-    runner = EncoderOnlyEmbedderRunner(
-        EncoderOnlyEmbedderModelArguments(str(options.folder / "model")),
-        EncoderOnlyEmbedderDataArguments(
-            train_data=[str(options.folder / "rows.jsonl")],
-            train_group_size=GROUP,
-            query_max_len=QUERY_TOKENS,
-            passage_max_len=PASSAGE_TOKENS,
-        ),
-        EncoderOnlyEmbedderTrainingArguments(
-            **trainer_settings(options, bf16),
-            temperature=TEMPERATURE,
-            sentence_pooling_method="mean",
-            normalize_embeddings=True,
-        ),
-    )
-    return run_trainer(runner.trainer)
+    folder = options.folder
+    training = Training(folder / "model", folder / "rows.jsonl", GROUP, QUERY_TOKENS, PASSAGE_TOKENS, TEMPERATURE)
+    return run_trainer(flag_embedding_trainer(training, trainer_settings(options, bf16)))
 
 
 def sentence_transformers(options: argparse.Namespace, bf16: bool, mini_batch_size: int | None = None) -> dict:
@@ -145,7 +124,7 @@ def sentence_transformers(options: argparse.Namespace, bf16: bool, mini_batch_si
             "negative": [row["neg"][0] for row in rows],
         }
     )
-    arguments = SentenceTransformerTrainingArguments(**trainer_settings(options, bf16))
+    arguments = SentenceTransformerTrainingArguments(**QUIET, **trainer_settings(options, bf16))
     return run_trainer(SentenceTransformerTrainer(model, arguments, train_dataset=dataset, loss=loss))
 
 
@@ -157,11 +136,7 @@ def trainer_settings(options: argparse.Namespace, bf16: bool) -> dict:
         "learning_rate": LEARNING_RATE,
         "max_steps": options.steps,
         "bf16": bf16,
-        "use_cpu": True,
-        "save_strategy": "no",
-        "report_to": "none",
         "dataloader_drop_last": True,
-        "disable_tqdm": True,
     }
 
 

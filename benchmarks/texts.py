@@ -19,13 +19,15 @@ class Text(NamedTuple):
 
 def add_flags(flags) -> None:
     """`--texts` and `--model`."""
-    flags.add_argument("--texts", type=Path, default=DEFAULT, help='{"title","abstract"} a line; else generated')
+    flags.add_argument("--texts", type=Path, default=DEFAULT, help='{"title","abstract"} a line (default: generated)')
     flags.add_argument("--model", default=MODEL, help="encoder: a folder or a hub name")
 
 
 def read_texts(path: Path, count: int) -> list[Text]:
-    """The first `count` with different titles and abstracts; generated where the file is not there."""
+    """The first `count` with different titles and abstracts; generated where none were named."""
     if not path.exists():
+        if path != DEFAULT:
+            raise SystemExit(f"{path} is not there")
         return generate_texts(count)
     found: dict[str, Text] = {}
     titles: set[str] = set()

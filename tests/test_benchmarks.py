@@ -7,8 +7,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
-from measuring import Aim, CaseError, in_turn, markdown, ratio, run_alone, run_by_turns, summarise  # noqa: E402
-from measuring import Table as MeasuredTable  # noqa: E402
+from measuring import CaseError, in_turn, ratio, run_alone, run_by_turns, summarise  # noqa: E402
+from report import fill_page  # noqa: E402
+from reporting import Aim, Table, markdown  # noqa: E402
 
 PYTHON = [sys.executable, "-S", "-c"]
 
@@ -52,6 +53,38 @@ def test_an_aim_is_met_on_its_side_of_the_bound():
 
 
 def test_a_table_has_a_line_for_each_row_and_a_dash_for_what_is_missing():
-    assert markdown(MeasuredTable("two", ["case", "s"], [["a", 1234.5], ["b", None]])) == (
+    assert markdown(Table("two", ["case", "s"], [["a", 1234.5], ["b", None]])) == (
         "two\n\n| case | s |\n|---|--:|\n| a | 1,234 |\n| b | – |"
     )
+
+
+MACHINE = {"processor": "a processor", "low precision": [], "cores": 2, "threads": 1, "memory_gb": 8, "load": 0.5}
+VERSIONS = dict.fromkeys(("torch", "transformers", "faiss-cpu", "FlagEmbedding", "sentence-transformers", "lxml"))
+
+
+def test_a_page_keeps_its_words_and_the_blocks_without_results():
+    page = "# Page\n\n<!-- results: speed -->\nold\n<!-- end -->\nwords\n<!-- results: size -->\nkept\n<!-- end -->\n"
+    result = {
+        "name": "speed",
+        "date": "2026-01-02",
+        "settings": {"repeats": 3},
+        "machine": {**MACHINE, **VERSIONS, "pubmed_parser": None, "python": "3.11.1", "lxml": "6.1"},
+        "tables": [{"caption": "how fast", "columns": ["case", "s"], "rows": [["ours", 2.5]]}],
+        "aims": [],
+        "measurements": {"left out": {"peer": "no module"}},
+    }
+    filled = fill_page(page, {"speed": result})
+    assert "old" not in filled
+    assert "how fast\n\n| case | s |\n|---|--:|\n| ours | 2.50 |\n\nLeft out: peer (no module)." in filled
+    assert "1 threads of a processor, 2 cores, 8 GB; Python 3.11.1, lxml 6.1. Medians of 3 runs" in filled
+    assert filled.endswith("<!-- end -->\nwords\n<!-- results: size -->\nkept\n<!-- end -->\n")
+    assert fill_page(filled, {"speed": result}) == filled
+
+
+def test_missed_aims_stand_first():
+    aims = [
+        {"what": what, "at_least": 2, "at_most": None, "reached": 1, "met": met}
+        for what, met in (("a", True), ("b", False))
+    ]
+    filled = fill_page("<!-- results: aims -->\n<!-- end -->", {"speed": {"aims": aims}})
+    assert [line.split("|")[1].strip() for line in filled.splitlines() if line.startswith("| ")] == ["aim", "b", "a"]

@@ -1,0 +1,85 @@
+"""Puts what the benchmark programs wrote into docs/benchmarks.md: tables, machine, and what became of the aims.
+
+    python benchmarks/report.py
+    python benchmarks/report.py --check     # exit code 1 where the page is not what the results say
+
+The page's words are written by hand. What stands between `<!-- results: NAME -->` and `<!-- end -->` is that of
+benchmarks/results/NAME.json, and stays as it is while there is no such file; `aims` are those of all of them.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+from measuring import REPOSITORY
+from reporting import AIM_COLUMNS, PACKAGES, RESULTS, Table, aim_cells, markdown
+
+PAGE = REPOSITORY / "docs" / "benchmarks.md"
+BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+AIMS = "aims"
+
+
+def fill_page(page: str, results: dict[str, dict]) -> str:
+    """The page with every block replaced for which there are results."""
+
+    def fill(block: re.Match) -> str:
+        name = block[2]
+        if name == AIMS and results:
+            return f"{block[1]}\n{aims_table(results)}\n\n{block[3]}"
+        return f"{block[1]}\n{section(results[name])}\n\n{block[3]}" if name in results else block[0]
+
+    return BLOCK.sub(fill, page)
+
+
+def section(result: dict) -> str:
+    """The tables of one program, where they were measured, and what it could not run."""
+    parts = [markdown(table) for table in result["tables"]]
+    left_out = result["measurements"].get("left out") or {}
+    parts += [f"Left out: {case} ({reason})." for case, reason in left_out.items()]
+    return "\n\n".join([*parts, where(result)])
+
+
+def where(result: dict) -> str:
+    """Machine, versions, repeats and load in a sentence or two."""
+    machine, settings = result["machine"], result["settings"]
+    precision = f" ({', '.join(machine['low precision'])})" if machine["low precision"] else ""
+    versions = [f"{package} {machine[package]}" for package in PACKAGES if machine[package]]
+    turns = settings["repeats"]
+    return (
+        f"{result['date']}: {machine['threads']} threads of {machine['processor']}{precision}, "
+        f"{machine['cores']} cores, {machine['memory_gb']} GB; Python {machine['python']}, {', '.join(versions)}. "
+        f"{'One run' if turns == 1 else f'Medians of {turns} runs'} of each case, by turns; the machine's load was "
+        f"{machine['load']} over the last 15 minutes."
+    )
+
+
+def aims_table(results: dict[str, dict]) -> str:
+    """All aims, those that were missed first."""
+    rows = [aim_cells(aim) for result in results.values() for aim in result["aims"]]
+    return markdown(Table("", AIM_COLUMNS, sorted(rows, key=lambda row: ("missed" not in row[-1], row[-1] != "met"))))
+
+
+def read_results(folder: Path) -> dict[str, dict]:
+    """What each program wrote, by its name."""
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    return {result["name"]: result for result in found}
+
+
+def main() -> int:
+    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("--results", type=Path, default=RESULTS)
+    flags.add_argument("--page", type=Path, default=PAGE)
+    flags.add_argument("--check", action="store_true", help="write nothing")
+    options = flags.parse_args()
+    page = options.page.read_text(encoding="utf-8")
+    filled = fill_page(page, read_results(options.results))
+    if options.check:
+        return int(filled != page)
+    options.page.write_text(filled, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
