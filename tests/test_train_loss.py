@@ -102,6 +102,27 @@ def test_what_is_no_loss_is_said_with_its_name(config, tmp_path, monkeypatch, bo
         train.run(replace(config, loss=f"{name}:Own", temperature=0.02))
 
 
+def test_what_a_loss_draws_at_its_start_is_decided_by_the_seed(config, tmp_path, monkeypatch):
+    (tmp_path / "drawing.py").write_text(
+        "import torch\n"
+        "from torch import nn\n"
+        "class Drawing(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.mix = nn.Parameter(torch.randn(32, 32))\n"
+        "    def forward(self, query, passages, targets):\n"
+        "        return (query @ self.mix @ passages.T).square().mean()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = replace(config, loss="drawing:Drawing", temperature=0.02, max_steps=2)
+    ends = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        ends.append(config.output_dir + f"-{seed}")
+        train.run(replace(config, output_dir=ends[-1]))
+    assert_equal_weights(*ends, atol=0)
+
+
 # What a first step shows
 
 

@@ -15,29 +15,25 @@ from bioemb.log import logger
 from bioemb.manifest import begin, describe, differences, finish, read_manifest
 from bioemb.processes import PATIENCE
 from bioemb.stages.train_card import write_card
-from bioemb.stages.train_data import prepare_data
+from bioemb.stages.train_data import TrainingData, prepare_data
 from bioemb.stages.train_loss import make_loss
 
 if TYPE_CHECKING:
     from bioemb.encoder import Encoder
+    from bioemb.trainer import Trainer
 
 
 def run(config: TrainConfig) -> str:
     """Train, or go on, or find that there is nothing to do. Raises the errors of a user's making."""
     from accelerate.utils import set_seed
 
-    from bioemb.held_out import evaluate
-    from bioemb.trainer import Trainer
-
     accelerator = make_accelerator(config)
     _check_sharded(config, accelerator)
-    output = Path(config.output_dir)
+    set_seed(config.seed)  # a loss of one's own may draw its parameters: the same on every process
+    loss, output = make_loss(config), Path(config.output_dir)
     encoder = load_encoder(config.model_name_or_path, config)
     guide = _load_guide(config.guide_model_name_or_path, config)
-    models = {"model_name_or_path": encoder.weights_hash}
-    if guide:
-        models["guide_model_name_or_path"] = guide.weights_hash
-    description = _describe(config, models, accelerator.num_processes)
+    description = _describe(config, encoder, guide, accelerator.num_processes)
     with accelerator.main_process_first():  # the first process decides, the others find the manifest that it wrote
         wanted = (
             _begin(output, description, config) if accelerator.is_main_process else begin(output, description, True)
@@ -53,42 +49,42 @@ def run(config: TrainConfig) -> str:
         _add_adapters(encoder, config)
     with accelerator.main_process_first():
         data = prepare_data(config, encoder.token_ids, guide.token_ids if guide else None)
-    set_seed(config.seed + accelerator.process_index)  # dropout differs between processes
-    trainer = Trainer(
-        encoder,
-        make_loss(config),
-        data.pools,
-        data.collator,
-        accelerator,
-        config,
-        guide=guide,
-        held_out=data.held_out,
-    )
+    trainer = _make_trainer(encoder, loss, data, guide, accelerator, config)
     if newest:
         trainer.resume(newest)
-    if config.report_to != "none":
-        accelerator.init_trackers("bioemb", config=output_settings(config))
-    rows = sum(len(part.rows) for pool in data.pools for part in pool)
-    batch = f"{accelerator.num_processes} processes x {config.per_device_train_batch_size} queries"
-    logger.info(
-        "%s rows, %s x %d passages, %d steps of which %d are done",
-        f"{rows:,}",
-        batch,
-        config.group_size,
-        trainer.total_steps,
-        trainer.done,
-    )
+    logger.info("%d steps, of which %d are done", trainer.total_steps, trainer.done)
     trainer.fit()
     accelerator.wait_for_everyone()
+    return _finish(trainer, data, description)
+
+
+def _make_trainer(encoder: "Encoder", loss, data: TrainingData, guide, accelerator, config: TrainConfig) -> "Trainer":
+    from accelerate.utils import set_seed
+
+    from bioemb.trainer import Trainer
+
+    set_seed(config.seed + accelerator.process_index)  # dropout differs between processes
+    if config.report_to != "none":
+        accelerator.init_trackers("bioemb", config=output_settings(config))
+    batch = f"{accelerator.num_processes} processes x {config.per_device_train_batch_size} queries"
+    logger.info("%s rows, %s x %d passages", f"{data.rows:,}", batch, config.group_size)
+    return Trainer(encoder, loss, data.pools, data.collator, accelerator, config, guide=guide, held_out=data.held_out)
+
+
+def _finish(trainer: "Trainer", data: TrainingData, description: dict) -> str:
+    """Save the model with its card and complete the manifest; the run in one line."""
+    from bioemb.held_out import evaluate
+
+    config, accelerator, output = trainer.config, trainer.accelerator, Path(trainer.config.output_dir)
     encoder = _chosen(trainer, config)
     scores = evaluate(encoder, data.held_out, config.bf16) if data.held_out else {}
     if accelerator.is_main_process:
         encoder.save(output)
         write_card(trainer, encoder, data.sets, scores)
-        finish(output, description, {**data.counts, "rows": rows, "steps": trainer.done, "held_out": scores})
+        finish(output, description, {**data.counts, "rows": data.rows, "steps": trainer.done, "held_out": scores})
     accelerator.end_training()
     found = "".join(f", held-out {name} {score:.4f}" for name, score in scores.items())
-    return f"{output}: trained for {trainer.done} steps on {rows:,} rows{found}"
+    return f"{output}: trained for {trainer.done} steps on {data.rows:,} rows{found}"
 
 
 def _chosen(trainer, config: TrainConfig) -> "Encoder | None":
@@ -181,11 +177,14 @@ def make_accelerator(config: TrainConfig):
     )
 
 
-def _describe(config: TrainConfig, models: dict[str, str], processes: int) -> dict:
+def _describe(config: TrainConfig, encoder: "Encoder", guide: "Encoder | None", processes: int) -> dict:
     given = (*config.train_data, *config.eval_data)
     local = [name for name in given if Path(name).exists()]
     files = list_files(local, RECORD_SUFFIXES) if local else []
     names = [name for name in given if name not in local]
+    models = {"model_name_or_path": encoder.weights_hash}
+    if guide:
+        models["guide_model_name_or_path"] = guide.weights_hash
     settings = {**output_settings(config), "processes": processes, "hub_data": names}
     return describe("train", settings, files, models)
 

@@ -37,6 +37,11 @@ class TrainingData(NamedTuple):
     counts: dict[str, int]
     sets: list[TrainingSet]
 
+    @property
+    def rows(self) -> int:
+        """Rows to train on."""
+        return sum(len(part.rows) for pool in self.pools for part in pool)
+
 
 def prepare_data(config: TrainConfig, token_ids: TokenIds, guide_token_ids: TokenIds | None) -> TrainingData:
     """Read, check and split the examples. Raises DataError for rows that cannot be used, ConfigError."""
