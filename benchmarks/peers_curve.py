@@ -96,9 +96,10 @@ def our_negatives(options: argparse.Namespace) -> dict:
     output = options.folder / "mined.jsonl"
     words = ["--model_name_or_path", str(options.folder / "model"), "--input_file", str(options.folder / "mine.jsonl")]
     words += ["--range_for_sampling", f"{WINDOW.first}-{WINDOW.stop}", "--negative_number", str(WINDOW.count)]
+    words += ["--max_positive_similarity", "none", "--on_short", "fewer"]
     words += ["--embedder_query_max_length", str(PASSAGE_TOKENS), "--embedder_passage_max_length", str(PASSAGE_TOKENS)]
     done = subprocess.run(
-        [sys.executable, "-m", "bioemb", "mine", *words, "--output_file", str(output), "--on_short", "fewer"],
+        [sys.executable, "-m", "bioemb", "mine", *words, "--output_file", str(output)],
         capture_output=True,
         text=True,
     )
