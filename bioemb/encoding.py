@@ -4,9 +4,10 @@ A text's vector does not depend on its batch beyond rounding. `encode_to_blocks`
 on where it stopped; block by block, it gives the same bytes in one run or in many.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from bioemb.processes import fill
 
 if TYPE_CHECKING:
     from bioemb.encoder import Encoder, Kind
+
+Item, Made = TypeVar("Item"), TypeVar("Made")
 
 
 class Texts(Protocol):
@@ -41,30 +44,32 @@ def encode_texts(
     for index, text in enumerate(texts):
         if not isinstance(text, str):
             raise DataError(f"text {index} to encode is {type(text).__name__}, expected str")
-    device, budget = encoder.device, batch_tokens or encoder.batch_tokens
-    token_ids = encoder.token_ids(texts, kind)
-    vectors = np.empty((len(texts), encoder.width), np.float32)
-    with evaluating(encoder), torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        for rows in token_batches([len(ids) for ids in token_ids], budget):
-            (batch,) = encoder(encoder.batch([token_ids[row] for row in rows], half=bf16))
-            vectors[rows] = batch.float().cpu().numpy()
-    finite = np.isfinite(vectors).all(axis=1)
-    if not finite.all():
-        index = int(np.argmin(finite))
-        raise ModelError(f"{encoder.source or 'the model'} gave a vector that is not finite for: {texts[index][:80]!r}")
-    return vectors
+    vectors = encode_ids(encoder, encoder.token_ids(texts, kind), bf16=bf16, batch_tokens=batch_tokens)
+    return _finite(vectors, texts, encoder)
 
 
 @torch.no_grad()
-def encode_ids(encoder: "Encoder", token_ids: Sequence[list[int]], bf16: bool = False) -> torch.Tensor:
-    """Vectors [n, d] of token ids, without gradient, in their order and on the encoder's device."""
+def encode_ids(
+    encoder: "Encoder", token_ids: Sequence[list[int]], *, bf16: bool = False, batch_tokens: int | None = None
+) -> torch.Tensor:
+    """Vectors float32 [n, d] of token ids, without gradient, in their order and on the encoder's device."""
     device = encoder.device
     vectors = torch.empty(len(token_ids), encoder.width, device=device)
     with evaluating(encoder), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        for rows in token_batches([len(ids) for ids in token_ids], encoder.batch_tokens):
+        for rows in token_batches([len(ids) for ids in token_ids], batch_tokens or encoder.batch_tokens):
             (batch,) = encoder(encoder.batch([token_ids[row] for row in rows], half=bf16))
             vectors[torch.from_numpy(rows).to(device)] = batch.float()
     return vectors
+
+
+def choose_bf16(asked: bool | None, device: torch.device) -> bool:
+    """Whether to compute in bfloat16: as asked, and where nothing is asked, where the hardware multiplies in it."""
+    if asked is not None:
+        return asked
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))
 
 
 @contextmanager
@@ -106,10 +111,41 @@ def plan_sub_batches(
 def encode_to_blocks(
     encoder: "Encoder", texts: Texts, kind: "Kind", folder: BlockFolder, *, batch_tokens: int | None, bf16: bool
 ) -> None:
-    """Fill the folder's missing blocks with the vectors of the texts, each process its share, block by block."""
+    """Fill the folder's missing blocks with the vectors of the texts, each process its share, block by block.
+
+    The next block's tokens are made while the model is busy with this one's.
+    """
+
+    def tokenised(index: int) -> tuple[Sequence[str], list[list[int]]]:
+        block = texts[folder.span(index)]
+        return block, encoder.token_ids(block, kind)
 
     def encode(blocks: list[int]) -> Iterator[np.ndarray]:
-        for index in progress(blocks, f"encode {kind}s, blocks of {folder.block_rows}"):
-            yield encode_texts(encoder, texts[folder.span(index)], kind, batch_tokens=batch_tokens, bf16=bf16)
+        shown = progress(blocks, f"encode {kind}s, blocks of {folder.block_rows}")
+        for block, token_ids in ahead(tokenised, shown):
+            yield _finite(encode_ids(encoder, token_ids, bf16=bf16, batch_tokens=batch_tokens), block, encoder)
 
     fill(folder, encode)
+
+
+def ahead(make: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
+    """make(item) of each item, in order, the next one in a thread while the caller works on this one."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting = None
+        for item in items:
+            coming = thread.submit(make, item)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = coming
+        if waiting is not None:
+            yield waiting.result()
+
+
+def _finite(vectors: torch.Tensor, texts: Sequence[str], encoder: "Encoder") -> np.ndarray:
+    """The vectors as an array. Raises ModelError that shows the first text whose vector is not finite."""
+    array = vectors.cpu().numpy()
+    finite = np.isfinite(array).all(axis=1)
+    if not finite.all():
+        index = int(np.argmin(finite))
+        raise ModelError(f"{encoder.source or 'the model'} gave a vector that is not finite for: {texts[index][:80]!r}")
+    return array

@@ -5,6 +5,7 @@ The reference is transformers itself, called with one text's token ids and nothi
 
 import json
 import logging
+import time
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from transformers import (
 
 from bioemb.blocks import BlockFolder
 from bioemb.encoder import Encoder, prompt_from_instruction
-from bioemb.encoding import encode_texts, encode_to_blocks, token_batches
+from bioemb.encoding import ahead, choose_bf16, encode_texts, encode_to_blocks, token_batches
 from bioemb.errors import ConfigError, DataError, ModelError
 from bioemb.model_folder import Layout, weights_hash
 from bioemb.pooling import POOLING
@@ -361,3 +362,31 @@ def test_blocks_that_are_missing_are_encoded_and_end_the_same_bytes(encoder, tmp
     assert broken.missing() == [] and [broken.path(i).stat().st_mtime_ns for i in (1, 4)] == stamps
     for index in range(whole.count):
         assert broken.path(index).read_bytes() == whole.path(index).read_bytes()
+
+
+def test_bfloat16_is_what_was_asked_and_else_what_the_hardware_has(monkeypatch):
+    cpu = torch.device("cpu")
+    for has in (True, False):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has, "amx_bf16": False})
+        assert choose_bf16(None, cpu) is has
+        assert choose_bf16(True, cpu) is True and choose_bf16(False, cpu) is False
+
+
+def test_what_is_made_ahead_comes_in_order_and_one_item_ahead_only():
+    made, used = [], []
+
+    def make(item):
+        made.append(item)
+        return item * 10
+
+    for value in ahead(make, iter(range(5))):
+        used.append(value)
+        time.sleep(0.01)
+        assert len(made) <= len(used) + 1
+    assert used == [0, 10, 20, 30, 40] and made == list(range(5))
+    assert list(ahead(make, [])) == []
+
+
+def test_an_error_while_making_ahead_reaches_the_caller():
+    with pytest.raises(DataError, match="no such"):
+        list(ahead(lambda item: (_ for _ in ()).throw(DataError("no such")), [1, 2]))

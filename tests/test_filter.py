@@ -28,6 +28,7 @@ def filtering(tmp_path, tiny_encoder_folder, monkeypatch) -> FilterConfig:
         key_x="abstract",
         key_y="title",
         sim_threshold=0.5,
+        bf16=False,
     )
 
 

@@ -35,6 +35,7 @@ def mining(tmp_path, tiny_encoder_folder, monkeypatch) -> MineConfig:
         negative_number=5,
         on_short="fewer",
         max_positive_similarity=None,
+        bf16=False,
     )
 
 

@@ -39,7 +39,10 @@ class FilterConfig:
     query_instruction: str | None = flag("text before each query (default: the model's own)", None)
     passage_instruction: str | None = flag("text before each document (default: the model's own)", None)
     batch_tokens: int | None = flag("tokens in a batch (default: 2048 on a CPU, 65536 on a GPU)", None, output=False)
-    bf16: bool = flag("compute in bfloat16: faster, the last digits differ", False)
+    bf16: bool | None = flag(
+        "compute in bfloat16: faster, the last digits differ (default: where the hardware has it; `no` for float32)",
+        None,
+    )
     overwrite: bool = flag(
         "replace an output that was made otherwise; scores that still hold are used again", False, output=False
     )

@@ -76,7 +76,10 @@ class MineConfig:
     reranker_max_length: int | None = flag(RERANKER_MAX_LENGTH, None)
     batch_tokens: int | None = flag("tokens in a batch (default: 2048 on a CPU, 65536 on a GPU)", None, output=False)
     search_batch_size: int = flag("queries searched at once", 4096, output=False)
-    bf16: bool = flag("compute in bfloat16: faster, the last digits differ", False)
+    bf16: bool | None = flag(
+        "compute in bfloat16: faster, the last digits differ (default: where the hardware has it; `no` for float32)",
+        None,
+    )
     overwrite: bool = flag(
         "replace an output that was made otherwise; vectors that still hold are used again", False, output=False
     )

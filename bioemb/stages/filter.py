@@ -4,12 +4,14 @@ The scores of all pairs are computed once and kept in blocks (`filter_scores.py`
 written, so that other rules cost no encoding. `OUTPUT.stats.json` has the distributions to choose them by.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from bioemb.config import FilterConfig
 from bioemb.encoder import Encoder
+from bioemb.encoding import choose_bf16
 from bioemb.errors import ConfigError, DataError
 from bioemb.files import RECORD_SUFFIXES, json_line, list_files, read_records, text_field, write_aside, write_json
 from bioemb.flags import nearest, output_settings
@@ -30,6 +32,7 @@ def run(config: FilterConfig) -> str:
     output = Path(config.out_file_path)
     files, rows, kinds = on_first(lambda: read_input(config))
     encoder = on_all(lambda: load_encoder(config))
+    config = replace(config, bf16=on_first(lambda: choose_bf16(config.bf16, encoder.device)))
     models = {"model_path": encoder.weights_hash}
     require_same(encoder.weights_hash, encoder.source)
     description = on_first(lambda: describe("filter", output_settings(config), files, models))

@@ -4,11 +4,13 @@ Tables, vectors and neighbours are kept beside the output, each under the hash o
 interrupted run goes on, and a run with another rule of selection only selects again.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from bioemb.config import MineConfig
 from bioemb.cross_encoder import CrossEncoder
 from bioemb.encoder import Encoder, prompt_from_instruction
+from bioemb.encoding import choose_bf16
 from bioemb.errors import ConfigError
 from bioemb.files import RECORD_SUFFIXES, list_files
 from bioemb.flags import output_settings
@@ -29,6 +31,7 @@ def run(config: MineConfig) -> str:
     join_processes()
     rule = make_rule(config)
     files, pool, encoder = on_all(lambda: prepare(config, rule))
+    config = replace(config, bf16=on_first(lambda: choose_bf16(config.bf16, encoder.device)))
     output = Path(config.output_file)
     settings = {**output_settings(config), "pool_files": len(pool)}  # which of the inputs are the pool
     cross_encoder = on_all(lambda: load_reranker(config))
