@@ -17,10 +17,10 @@ class RunLog:
         self.path, self.accelerator, self.total = Path(folder) / "metrics.jsonl", accelerator, total
 
     def add_step(self, step: int, values: dict[str, float]) -> None:
-        """What the steps since the last line came to: loss, learning_rate and tokens_per_second among it."""
+        """What the steps since the last line came to; the values that are said aloud are among it."""
         self._write(step, values)
-        words = (values["loss"], values["learning_rate"], values["tokens_per_second"])
-        logger.info("step %d/%d  loss %.4f  rate %.2e  %d tokens/s", step, self.total, *words)
+        words = [values[name] for name in ("loss", "learning_rate", "tokens_per_second", "peak_memory_mb")]
+        logger.info("step %d/%d  loss %.4f  rate %.2e  %d tokens/s  %d MB", step, self.total, *words)
 
     def add_scores(self, step: int, scores: dict[str, float]) -> None:
         """Scores on held-out queries after this step."""

@@ -98,7 +98,7 @@ class RunState(NamedTuple):
             self.accelerator.scaler.load_state_dict(state["scaler"])
         self.best.load(state["best"])
         self.schedule.load_state_dict({**self.schedule.state_dict(), "last_epoch": state["schedule"]})
-        for group, rate in zip(self.optimizer.param_groups, self.rates(), strict=True):
+        for group, rate in zip(self.optimizer.param_groups, self.rates(self.schedule.last_epoch), strict=True):
             group["lr"] = rate
         checkpoint.restore_random(folder / f"random-{self.accelerator.process_index}.safetensors")
         return state["step"]
@@ -112,10 +112,10 @@ class RunState(NamedTuple):
         if self.average:
             self.average.load(checkpoint.read_tensors(folder / "average.safetensors"))
 
-    def rates(self) -> list[float]:
-        """The learning rate of each group of parameters, now."""
+    def rates(self, updates: int) -> list[float]:
+        """The learning rate of each group of parameters after so many updates."""
         return [
-            base * share(self.schedule.last_epoch)
+            base * share(max(updates, 0))
             for base, share in zip(self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True)
         ]
 

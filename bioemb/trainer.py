@@ -32,6 +32,7 @@ from bioemb.losses import Targets
 from bioemb.losses.checks import loss_name, require_scalar
 from bioemb.losses.temperature import learnt_temperature
 from bioemb.optimisation import make_optimizer, make_schedule
+from bioemb.packing import Packed
 from bioemb.run_log import RunLog
 from bioemb.run_state import SHARDED, RunState
 from bioemb.updates import Updates
@@ -39,8 +40,6 @@ from bioemb.watching import Interruption, Window
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-    from bioemb.packing import Packed
 
 Loss = Callable[[Tensor, Tensor, Targets], Tensor]
 
@@ -96,11 +95,12 @@ class Trainer:
             accelerator,
             unsharded,
         )
+        self.window = Window()
         self.log = RunLog(config.output_dir, accelerator, self.total_steps)
 
     def fit(self) -> None:
         """Train from where the run is to its end; an interruption saves and then raises KeyboardInterrupt."""
-        config, window = self.config, Window()
+        config, self.window = self.config, Window()
         self.trained.train()
         if self.held_out and not self.done:
             self.log.add_scores(0, self.evaluate())
@@ -110,11 +110,10 @@ class Trainer:
             bar = progress(self.updates.starting_at(self.done), "train", self.total_steps - self.done)
             for batches, queries in bar:
                 loss, interrupted = self.step(batches, queries, interruption.asked)
-                window.add(loss, batches)
-                bar.set_postfix_str(f"loss {loss:.4f}, rate {self.state.rates()[0]:.1e}", refresh=False)
+                bar.set_postfix_str(f"loss {loss:.4f}, rate {self._rate():.1e}", refresh=False)
                 if self.done % config.logging_steps == 0 or self.done == self.total_steps:
-                    self._log(window)
-                    window = Window()
+                    self._log()
+                    self.window = Window()
                 is_best = self._is_evaluated() and self._note_best(self.evaluate())
                 is_due = self.done % config.save_steps == 0 and self.done < self.total_steps
                 if interrupted or is_due or (is_best and config.load_best_model_at_end):
@@ -146,12 +145,13 @@ class Trainer:
         loss, interruptions = sum_over_processes(total).tolist()
         self._check_finite(loss, batches)
         self._share_loss_gradients()
-        self.accelerator.clip_grad_norm_(self.trained.parameters(), self.config.max_grad_norm or float("inf"))
+        norm = self.accelerator.clip_grad_norm_(self.trained.parameters(), self.config.max_grad_norm or float("inf"))
         self.optimizer.step()
         if not self.accelerator.optimizer_step_was_skipped:  # float16 overflowed: the scale falls, the rate waits
             self.schedule.step()
         self.optimizer.zero_grad()
         self.done += 1
+        self.window.add(loss, float(norm))
         if self.average:
             self.average.update(self.encoder, self.done)
         return loss, interruptions > 0
@@ -180,9 +180,14 @@ class Trainer:
             query, passages = vectors[place.to(vectors.device)].split([len(batch.queries), len(batch.passages)])
             return self._loss(query, passages, batch) * scale
 
-        def tokens(rows: np.ndarray) -> "Tokens | Packed":
+        def tokens(rows: np.ndarray) -> Tokens | Packed:
             half = self.accelerator.mixed_precision != "no"
-            return self.encoder.batch([texts[row] for row in rows], half=half, multiple=self.config.pad_to_multiple_of)
+            some = [texts[row] for row in rows]
+            made = self.encoder.batch(some, half=half, multiple=self.config.pad_to_multiple_of)
+            if torch.is_grad_enabled():  # once for each text, in whichever pass has the graph
+                ids = made.input_ids if isinstance(made, Packed) else made["input_ids"]
+                self.window.count(sum(map(len, some)), ids.numel())
+            return made
 
         if keep == len(sub_batches):  # every graph fits: one pass, one call of the model
             loss = loss_of(torch.cat(self.model(*map(tokens, sub_batches))))
@@ -231,15 +236,19 @@ class Trainer:
                 "learning rate may be too high, or float16 too narrow for this model (use --bf16)"
             )
 
-    def _log(self, window: Window) -> None:
+    def _log(self) -> None:
         values = {
             "epoch": round(self.done / self.updates.per_epoch, 4),
-            "learning_rate": self.state.rates()[0],
-            **window.summary(),
+            "learning_rate": self._rate(),
+            **self.window.summary(),
         }
         if (temperature := learnt_temperature(self.loss)) is not None:
             values["temperature"] = temperature
         self.log.add_step(self.done, values)
+
+    def _rate(self) -> float:
+        """The learning rate of the last update; the schedule stands at the next one's."""
+        return self.state.rates(self.schedule.last_epoch - 1)[0]
 
     def _is_evaluated(self) -> bool:
         every = self.config.eval_steps or self.config.save_steps

@@ -22,6 +22,8 @@ from bioemb.config import TrainConfig
 from bioemb.encoder import Encoder
 from bioemb.errors import ConfigError, DataError, ModelError
 from bioemb.stages import train
+from bioemb.trainer import Trainer
+from bioemb.watching import Window
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -62,6 +64,26 @@ def test_sub_batches_end_with_the_weights_of_the_plain_run(config, size):
     train.run(config)
     train.run(replace(config, output_dir=config.output_dir + "-sub", sub_batch_size=size))
     assert_equal_weights(config.output_dir, config.output_dir + "-sub", atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "padded"), [({}, False), ({"sub_batch_size": 1}, False), ({"pad_to_multiple_of": 4}, True)]
+)
+def test_the_log_counts_each_token_once_and_the_padding(config, monkeypatch, changes, padded):
+    counted = []
+    monkeypatch.setattr(Window, "count", lambda self, tokens, slots: counted.append((tokens, slots)))
+    seen = []
+    whole = Trainer._backward
+    monkeypatch.setattr(
+        Trainer, "_backward", lambda self, batch, scale: (seen.append(batch), whole(self, batch, scale))[1]
+    )
+    monkeypatch.setattr(Window, "summary", lambda self: {"loss": 0.0, "tokens_per_second": 0, "peak_memory_mb": 0})
+    train.run(replace(config, **changes))
+    real = sum(len(ids) for batch in seen for ids in batch.queries + batch.passages)
+    assert sum(tokens for tokens, _ in counted) == real
+    assert (sum(slots for _, slots in counted) > real) == padded
+    if padded:
+        assert all(slots % 4 == 0 for _, slots in counted)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
