@@ -51,6 +51,16 @@ def test_bad_training_data_is_one_line_with_file_and_line(capsys, tmp_path, trai
     assert code == 2 and len(lines) == 1 and words in lines[0], lines
 
 
+def test_negatives_too_few_for_the_group_are_named_where_the_batch_gives_none(capsys, tmp_path, train_words):
+    path = write(tmp_path / "data.jsonl", GOOD, {**GOOD, "neg": []})
+    code, lines = said(capsys, *train_words, path, "--use_inbatch_neg", "no")
+    assert (
+        code == 2
+        and len(lines) == 1
+        and all(word in lines[0] for word in ("line 2: ", "groups of 3; mine some negatives"))
+    ), lines
+
+
 def test_a_truncated_gzip_file_is_named(capsys, tmp_path, train_words):
     path = tmp_path / "data.jsonl.gz"
     path.write_bytes(
