@@ -11,7 +11,7 @@ from typing import Any
 
 from bioemb import __version__
 from bioemb.errors import ConfigError, DataError
-from bioemb.files import hash_file, write_json
+from bioemb.files import hash_file, remove_leftovers, write_json
 
 
 def manifest_path(output: str | Path) -> Path:
@@ -68,6 +68,17 @@ def begin(output: str | Path, description: dict[str, Any], overwrite: bool) -> b
 def finish(output: str | Path, description: dict[str, Any], counts: dict[str, Any]) -> None:
     """Say in the manifest that the output is complete, with the stage's counts."""
     write_json(manifest_path(output), {"bioemb": __version__, **description, "counts": counts, "complete": True})
+
+
+def remove_unfinished(output: str | Path) -> None:
+    """Delete what a process that was killed left half-written beside an output and in its work folder.
+
+    Nobody may be writing there.
+    """
+    output = Path(output)
+    remove_leftovers(output.parent, output.name)
+    for leftover in work_folder(output).rglob(".*.part"):
+        leftover.unlink(missing_ok=True)
 
 
 def differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:

@@ -22,7 +22,9 @@ from bioemb.blocks import BlockFolder
 from bioemb.distributed import world
 from bioemb.errors import BioembError, ConfigError, ModelError
 
+MEETING = timedelta(minutes=10)  # within which all processes must have started
 PATIENCE = timedelta(days=7)  # a slow machine's share may take days; one that has ended is noticed at once
+_waiting: dist.ProcessGroup | None = None  # all of them, with that patience
 Result = TypeVar("Result")
 
 
@@ -32,18 +34,23 @@ class _Outcome(NamedTuple):
 
 
 def join_processes() -> None:
-    """Meet the processes of the launcher's environment, once; each takes the GPU of its number on its machine."""
+    """Meet the processes of the launcher's environment, once; each takes the GPU of its number on its machine.
+
+    Raises ConfigError where they do not meet.
+    """
+    global _waiting
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         return
     with_gpu = torch.cuda.is_available()
     if with_gpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if with_gpu else "gloo", timeout=PATIENCE)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if with_gpu else "gloo", timeout=MEETING)
+        _waiting = dist.new_group(backend="gloo", timeout=PATIENCE)
     except (ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but the processes did not meet ({reason}); "
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but so many processes did not meet ({reason}); "
             "start them with torchrun or accelerate launch"
         ) from error
     atexit.register(_leave)
@@ -55,7 +62,7 @@ def on_first(work: Callable[[], Result]) -> Result:
     if processes == 1:
         return work()
     outcomes = [_attempt(work) if rank == 0 else None]
-    _exchange(dist.broadcast_object_list, outcomes, 0)
+    _exchange(dist.broadcast_object_list, outcomes, 0, _waiting)
     if outcomes[0].error is not None:
         raise outcomes[0].error
     return outcomes[0].result
@@ -68,7 +75,7 @@ def on_all(work: Callable[[], Result]) -> Result:
         return work()
     outcome = _attempt(work)
     errors: list[Exception | None] = [None] * processes
-    _exchange(dist.all_gather_object, errors, outcome.error)
+    _exchange(dist.all_gather_object, errors, outcome.error, _waiting)
     for error in errors:
         if error is not None:
             raise error
@@ -120,8 +127,10 @@ def fill(folder: BlockFolder, make: Callable[[list[int]], Iterable[np.ndarray]])
 
 def _leave() -> None:
     """Close the connections; gloo's threads, left to the end of Python, now and then abort the process."""
+    global _waiting
     if dist.is_initialized():
         dist.destroy_process_group()
+    _waiting = None
 
 
 def _attempt(work: Callable[[], Result]) -> _Outcome:

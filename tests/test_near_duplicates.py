@@ -1,11 +1,11 @@
-"""Near-copies of a positive, against a plain double loop over all candidates and positives."""
+"""Near-copies of a positive, against a plain double loop, and against excluding all of them beforehand."""
 
 import numpy as np
 import pytest
 
-from bioemb.mining import NegativeRule, select_negatives
+from bioemb.mining import Context, NegativeRule, select_negatives
 from bioemb.mining import near_duplicates as module
-from bioemb.mining.near_duplicates import near_duplicates
+from bioemb.mining.near_duplicates import is_near_duplicate, select_without_copies
 
 
 def crowded_vectors(rng, rows, width=5):
@@ -16,7 +16,7 @@ def crowded_vectors(rng, rows, width=5):
 
 
 def case(seed):
-    """(passages [m, d], scores, ids, ragged positives and their scores); some ids are missing."""
+    """(passages [m, d], scores, ids, ragged positives, least cosine); some ids are missing."""
     rng = np.random.default_rng(seed)
     passages, queries = crowded_vectors(rng, int(rng.integers(5, 40))), crowded_vectors(rng, int(rng.integers(1, 7)))
     cosines = queries @ passages.T
@@ -25,58 +25,91 @@ def case(seed):
     short = int(rng.integers(0, ids.shape[1]))
     ids[0, ids.shape[1] - short :], scores[0, ids.shape[1] - short :] = -1, -np.inf
     positives = [rng.integers(0, len(passages), rng.integers(0, 4)).tolist() for _ in queries]
-    return passages, scores, ids, positives, [cosines[row, own] for row, own in enumerate(positives)]
+    return passages, scores, ids, positives, float(rng.choice([0.5, 0.9, 0.99, 1.0]))
 
 
-def test_they_are_those_of_a_plain_loop_whatever_the_angles_leave_out(monkeypatch):
+def naive_copies(passages, ids, positives, least):
+    """The places of each row whose passage is a copy."""
+    return [
+        [
+            place
+            for place, passage in enumerate(row)
+            if passage >= 0 and any(float(passages[passage] @ passages[other]) >= least - 1e-6 for other in own)
+        ]
+        for row, own in zip(ids.tolist(), positives, strict=True)
+    ]
+
+
+def test_near_copies_are_those_of_a_plain_loop(monkeypatch):
     monkeypatch.setattr(module, "COMPARED_PAIRS", 7)  # several steps
     found = 0
     for seed in range(200):
-        passages, scores, ids, positives, positive_scores = case(seed)
-        least = float(np.random.default_rng(seed).choice([0.5, 0.9, 0.99, 1.0]))
-        result = near_duplicates(scores, ids, positives, positive_scores, passages.__getitem__, least)
-        for row, own in enumerate(positives):
-            expected = {
-                candidate
-                for candidate in ids[row][ids[row] >= 0].tolist()
-                for positive in own
-                if candidate != positive and float(passages[candidate] @ passages[positive]) >= least - 1e-6
-            }
-            assert result[row].tolist() == sorted(expected), f"seed {seed}, row {row}"
-            found += len(expected)
+        passages, _, ids, positives, least = case(seed)
+        near = is_near_duplicate(ids, positives, passages.__getitem__, least)
+        assert [np.flatnonzero(row).tolist() for row in near] == naive_copies(passages, ids, positives, least)
+        found += near.sum()
     assert found > 1000
 
 
-def test_only_candidates_as_far_from_the_query_as_the_positive_are_looked_at():
-    passages = np.float32([[1, 0], [0.6, 0.8], [0, 1], [0.598, np.sqrt(1 - 0.598**2)]])
-    looked_at = []
+def selector(seed, calls):
+    """From lists of copies to a selection of the case, by one rule or another; calls counts."""
+    passages, scores, ids, positives, _ = case(seed)
+    sampling = ("uniform", "top", "simans")[seed % 3]
+    rule = NegativeRule(seed % 3, 20, count=1 + seed % 6, sampling=sampling, on_short="fewer", seed=seed)
+    known = [passages[own] @ passages[0] if own else [0.3] for own in positives]
+    context = Context(np.arange(len(ids)) * 7, len(passages))
 
-    def vectors_of(ids):
-        looked_at.extend(ids.tolist())
-        return passages[ids]
+    def select(copies):
+        calls.append(1)
+        return select_negatives(scores, ids, {"positive": positives, "copy": copies}, known, rule, context)
 
-    scores, ids = np.float32([[1, 0.6, 0.598, 0]]), np.array([[0, 1, 3, 2]])
-    assert [found.tolist() for found in near_duplicates(scores, ids, [[1]], [[0.6]], vectors_of, 0.99)] == [[3]]
-    assert set(looked_at) == {1, 3}
-
-
-def test_no_queries_and_queries_without_positives_have_none():
-    nothing = near_duplicates(np.empty((0, 3), np.float32), np.empty((0, 3), np.int64), [], [], None, 0.9)
-    assert nothing == []
-    scores, ids = np.float32([[0.9, 0.1]]), np.array([[4, 2]])
-    assert [found.tolist() for found in near_duplicates(scores, ids, [[]], [[]], None, 0.9)] == [[]]
+    return select
 
 
-@pytest.mark.parametrize("least, kept", [(0.95, [[2]]), (None, [[1, 3, 2]])])
-def test_a_copy_of_the_positive_is_excluded_and_counted_by_its_reason(least, kept):
+def test_comparing_only_what_is_drawn_gives_what_excluding_all_copies_beforehand_gives():
+    redrawn = 0
+    for seed in range(200):
+        passages, _, ids, positives, least = case(seed)
+        calls = []
+        select = selector(seed, calls)
+        expected = select([ids[row][at] for row, at in enumerate(naive_copies(passages, ids, positives, least))])
+        selection = select_without_copies(select, positives, passages.__getitem__, least)
+        for field in ("ids", "scores", "ranks"):
+            np.testing.assert_array_equal(getattr(selection, field), getattr(expected, field), err_msg=f"seed {seed}")
+        redrawn += len(calls) > 2
+    assert redrawn > 50
+
+
+def test_what_is_filled_up_at_random_is_not_drawn_again_for_ever():
+    """Where all passages are alike, as a model without training has them, everything ranked is a copy."""
+    passages = np.float32([[1, 0]] * 9)
+    scores, ids = np.ones((1, 4), np.float32), np.array([[0, 1, 2, 3]])
+
+    def select(copies):
+        rule = NegativeRule(0, 4, count=2)
+        return select_negatives(scores, ids, {"positive": [[0]], "copy": copies}, None, rule, Context(corpus_size=9))
+
+    selection = select_without_copies(select, [[0]], passages.__getitem__, 0.95)
+    assert selection.dropped == {"positive": 1, "copy": 3} and selection.short == {"filled at random": 1}
+    assert set(selection.ids[0].tolist()) <= {4, 5, 6, 7, 8}
+
+
+@pytest.mark.parametrize("least, kept", [(0.95, [2]), (0.99, [3, 2]), (1.1, [1, 3, 2])])
+def test_a_copy_in_capitals_and_one_with_words_changed_are_no_negatives(least, kept):
     """Passage 0 is the positive; 1 is its copy in capitals, 3 has a few words changed."""
     passages = np.float32([[1, 0, 0], [1, 0, 0], [0.5, np.sqrt(0.75), 0], [0.96, 0, 0.28]])
-    query = np.float32([0.98, np.sqrt(1 - 0.98**2), 0])
-    ids = np.array([[0, 1, 3, 2]])
-    scores = (passages @ query)[ids]
-    excluded = {"positive or same text": [[0]]}
-    if least is not None:
-        excluded["near-duplicate"] = near_duplicates(scores, ids, [[0]], [scores[0, 0:1]], passages.__getitem__, least)
-    selection = select_negatives(scores, ids, excluded, None, NegativeRule(0, 4, count=3, on_short="fewer"))
-    assert [[passage for passage in row if passage >= 0] for row in selection.ids.tolist()] == kept
-    assert selection.dropped == {"positive or same text": 1} | ({"near-duplicate": 2} if least else {})
+    scores, ids = np.float32([[0.98, 0.98, 0.94, 0.66]]), np.array([[0, 1, 3, 2]])
+    rule = NegativeRule(0, 4, count=3, on_short="fewer")
+    selection = select_without_copies(
+        lambda copies: select_negatives(scores, ids, {"positive": [[0]], "copy": copies}, None, rule),
+        [[0]],
+        passages.__getitem__,
+        least,
+    )
+    assert [passage for passage in selection.ids[0].tolist() if passage >= 0] == kept
+    assert selection.dropped.get("copy", 0) == 3 - len(kept)
+
+
+def test_no_rows_and_rows_without_positives_have_no_copies():
+    assert is_near_duplicate(np.empty((0, 3), np.int64), [], None, 0.9).shape == (0, 3)
+    assert not is_near_duplicate(np.array([[4, 2]]), [[]], None, 0.9).any()

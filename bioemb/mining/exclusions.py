@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bioemb.mining.ragged import Lists, Ragged, ragged
+
 
 class Groups:
     """Which values stand under a key: a table from integer keys to arrays of integers, in sorted arrays."""
@@ -37,14 +39,13 @@ class Exclusions:
         passage_texts: np.ndarray,
         identities: tuple[np.ndarray, np.ndarray],
         query_texts: np.ndarray,
-        positives: Sequence[np.ndarray],
+        positives: Lists | Ragged,
     ):
         self.passage_texts, self.query_texts = passage_texts, query_texts
         self.passages_of_text = Groups(passage_texts, np.arange(len(passage_texts)))
         self.passages_of_identity = Groups(identities[1], identities[0])
-        counts = [len(some) for some in positives]
-        everyone = np.concatenate(positives) if positives else np.empty(0, np.int64)
-        self.positives_of_query = Groups(np.repeat(query_texts, counts), everyone)
+        own = ragged(positives, len(query_texts), np.int64, "positives")
+        self.positives_of_query = Groups(np.repeat(query_texts, np.diff(own.starts)), own.values)
 
     def same_text(self, query: int) -> np.ndarray:
         """The positives of the query, what reads as one of them does, and what reads as the query itself."""

@@ -27,8 +27,10 @@ class Ragged(NamedTuple):
         return Ragged(self.values, self.starts[part.start : part.stop + 1])
 
 
-def ragged(lists: Lists, queries: int, dtype: type, name: str) -> Ragged:
+def ragged(lists: "Lists | Ragged", queries: int, dtype: type, name: str) -> Ragged:
     """q lists (None: an empty one), or q plain numbers as lists of one. Raises ConfigError, naming `name`, else."""
+    if isinstance(lists, Ragged):
+        return lists
     if len(lists) != queries:
         raise ConfigError(f"{name} has {len(lists)} rows, and there are {queries} queries")
     try:

@@ -16,7 +16,7 @@ from bioemb.errors import ConfigError, DataError
 from bioemb.files import RECORD_SUFFIXES, json_line, list_files, read_records, text_field, write_aside, write_json
 from bioemb.flags import nearest, output_settings
 from bioemb.log import Funnel, logger, progress
-from bioemb.manifest import begin, describe, finish, work_folder
+from bioemb.manifest import begin, describe, finish, remove_unfinished, work_folder
 from bioemb.mining.consistency import BestShare, ConsistencyRule
 from bioemb.processes import join_processes, on_all, on_first, require_same
 from bioemb.stages.filter_scores import Scores, blocks_of, open_scores
@@ -38,6 +38,7 @@ def run(config: FilterConfig) -> str:
     description = on_first(lambda: describe("filter", output_settings(config), files, models))
     if not on_first(lambda: begin(output, description, config.overwrite)):
         return f"{output} is complete; nothing to do"
+    on_first(lambda: remove_unfinished(output))
     scores = open_scores(files, rows, encoder, work_folder(output), description, config)
     return on_first(lambda: write_output(files, scores, kinds, description, config))
 

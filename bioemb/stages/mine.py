@@ -15,7 +15,7 @@ from bioemb.errors import ConfigError
 from bioemb.files import RECORD_SUFFIXES, list_files
 from bioemb.flags import output_settings
 from bioemb.log import logger
-from bioemb.manifest import begin, describe, finish, work_folder, work_key
+from bioemb.manifest import begin, describe, finish, remove_unfinished, work_folder, work_key
 from bioemb.mining import NegativeRule
 from bioemb.mining.faiss_search import require_gpu
 from bioemb.processes import join_processes, on_all, on_first, require_same, share
@@ -42,6 +42,7 @@ def run(config: MineConfig) -> str:
     description = on_first(lambda: describe("mine", settings, [*files, *pool], hashes))
     if not on_first(lambda: begin(output, description, config.overwrite)):
         return f"{output} is complete; nothing to do"
+    on_first(lambda: remove_unfinished(output))
     work, inputs = work_folder(output), {**description["inputs"], "pool_files": len(pool)}
     folder = work / f"tables-{work_key(inputs)}"
     on_first(lambda: write_tables(folder, files, pool))

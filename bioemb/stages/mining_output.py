@@ -14,7 +14,7 @@ from bioemb.stages.mining_selection import NEAR_DUPLICATE, Choice, Chooser
 from bioemb.stages.mining_tables import Tables, read_examples
 from bioemb.stages.reranking import with_teacher_scores
 
-MANY_NEAR_DUPLICATES = 0.05  # of the candidates: the model's cosines are all high then
+MANY_NEAR_DUPLICATES = 0.1  # of what was drawn: the model's cosines are all high then
 
 
 def write_examples(
@@ -65,13 +65,13 @@ def no_negatives(counts: dict, rule: NegativeRule, searched: int) -> str:
 def _warn(counts: dict) -> None:
     if not counts["negatives"]:
         logger.warning("no row has a negative; they are written without, as --on_short fewer says")
-    looked_at = sum(counts["candidates"].values()) + counts["negatives"]
     near = counts["candidates"].get(NEAR_DUPLICATE, 0)
-    if near > MANY_NEAR_DUPLICATES * looked_at:
+    drawn = near + counts["negatives"]
+    if near > MANY_NEAR_DUPLICATES * drawn:
         logger.warning(
-            "%.0f %% of the candidates were taken for near-duplicates of a positive: where a model's cosines are all "
+            "%.0f %% of what was drawn was taken for near-duplicates of a positive: where a model's cosines are all "
             "high, raise --max_positive_similarity, or say none",
-            100 * near / looked_at,
+            100 * near / drawn,
         )
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -10,7 +11,7 @@ from bioemb.blocks import BlockFolder
 from bioemb.mining import NegativeRule, Selection, select_negatives
 from bioemb.mining.confirmation import Confirmed
 from bioemb.mining.consistency import pair_cosines
-from bioemb.mining.near_duplicates import near_duplicates
+from bioemb.mining.near_duplicates import select_without_copies
 from bioemb.mining.negatives import Context
 from bioemb.mining.search import merge_keys
 from bioemb.records import stable_hash
@@ -72,9 +73,6 @@ class Chooser(NamedTuple):
                 for identity, positives in zip(rows["identity"], rows["positives"], strict=True)
             ],
         }
-        if self.max_positive_similarity is not None:
-            take, bound = self.vectors.passages.take, self.max_positive_similarity
-            exclusions[NEAR_DUPLICATE] = near_duplicates(scores, ids, rows["positives"], positive_scores, take, bound)
         row_keys = np.array(
             [
                 stable_hash(json.dumps([query, positives]))
@@ -83,11 +81,15 @@ class Chooser(NamedTuple):
         )
         context = Context(row_keys=row_keys, corpus_size=tables.searched)
 
-        def select(vetoed: list | None) -> Selection:
-            excluded = exclusions if vetoed is None else {**exclusions, VETOED: vetoed}
+        def select(vetoed: list | None, copies: list | None = None) -> Selection:
+            excluded = {**exclusions, NEAR_DUPLICATE: copies, VETOED: vetoed}
             return select_negatives(scores, ids, excluded, positive_scores, self.rule, context)
 
-        return select
+        def select_others(vetoed: list | None) -> Selection:
+            take, bound = self.vectors.passages.take, self.max_positive_similarity
+            return select_without_copies(partial(select, vetoed), rows["positives"], take, bound)
+
+        return select if self.max_positive_similarity is None else select_others
 
 
 def _articles(tables: Tables, identity: int | None, positives: list[int]) -> list[int]:

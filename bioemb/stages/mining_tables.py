@@ -18,6 +18,7 @@ from bioemb.errors import DataError
 from bioemb.files import Located, read_records, text_field, write_json
 from bioemb.log import progress
 from bioemb.mining.exclusions import Exclusions
+from bioemb.mining.ragged import Ragged
 from bioemb.records import same_text_key, stable_hash
 from bioemb.tables import open_table, write_table
 
@@ -31,8 +32,21 @@ class Tables(NamedTuple):
     rows: Dataset  # query, positives, identity
     passages: Dataset  # text
     searched: int  # passages below this number are the candidates
-    identities: dict[int, int]  # of passages whose articles are known
+    identities: "Identities"  # of passages whose articles are known
     exclusions: Exclusions
+
+
+class Identities:
+    """The identity of each passage whose article is known, 16 bytes each; of several, the last that was read."""
+
+    def __init__(self, numbers: np.ndarray, identities: np.ndarray):
+        order = np.argsort(numbers, kind="stable")
+        self.numbers, self.identities = numbers[order], identities[order]
+
+    def get(self, number: int) -> int | None:
+        """The identity of a passage, None where it is not known."""
+        place = np.searchsorted(self.numbers, number, "right") - 1
+        return self.identities[place].item() if place >= 0 and self.numbers[place] == number else None
 
 
 def write_tables(folder: Path, files: list[Path], pool: list[Path]) -> None:
@@ -79,11 +93,9 @@ def open_tables(folder: Path) -> Tables:
         _hashes(passages, "text"),
         (numbers, identities),
         _hashes(rows, "query"),
-        [np.asarray(some, np.int64) for some in rows.with_format(None)["positives"]],
+        _positives(rows),
     )
-    return Tables(
-        rows, passages, counts["searched"], dict(zip(numbers.tolist(), identities.tolist(), strict=True)), exclusions
-    )
+    return Tables(rows, passages, counts["searched"], Identities(numbers, identities), exclusions)
 
 
 def read_examples(files: list[Path]) -> Iterator[tuple[Located, str, list[str], list[str]]]:
@@ -124,6 +136,13 @@ class _Passages:
     def drain(self) -> list[dict[str, str]]:
         drained, self.new = self.new, []
         return drained
+
+
+def _positives(rows: Dataset) -> Ragged:
+    """Each row's positives, by number; no Python list is made of them."""
+    lists = rows.data.column("positives").combine_chunks()
+    starts = lists.offsets.to_numpy().astype(np.int64)
+    return Ragged(lists.values.to_numpy(), starts)
 
 
 def _hashes(table: Dataset, column: str) -> np.ndarray:
