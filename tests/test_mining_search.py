@@ -29,6 +29,7 @@ def mining(tmp_path, tiny_encoder_folder, monkeypatch) -> MineConfig:
         negative_number=4,
         on_short="fewer",
         max_positive_similarity=None,
+        bf16=False,
     )
 
 
