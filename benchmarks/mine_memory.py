@@ -14,9 +14,7 @@ import tempfile
 from pathlib import Path
 
 from measuring import (
-    Aim,
     Summary,
-    Table,
     chosen,
     make_parser,
     measured,
@@ -27,8 +25,8 @@ from measuring import (
     reset_peak,
     run_by_turns,
     summarise,
-    write_report,
 )
+from reporting import Aim, Table, write_report
 
 BY = " x "  # a case is "queries x passages"
 STAGES = ("open", "search", "select")
@@ -102,7 +100,7 @@ def prepare(folder: Path, case: str, width: int) -> None:
     write_tables(folder / case / "tables", [rows], [pool])
 
 
-def table(summary: Summary, options: argparse.Namespace) -> Table:
+def make_table(summary: Summary, options: argparse.Namespace) -> Table:
     rows = []
     for case, of in summary.items():
         queries, passages = map(int, case.split(BY))
@@ -140,7 +138,7 @@ def make_aims(summary: Summary, options: argparse.Namespace) -> list[Aim]:
 def main() -> None:
     flags = make_parser(__doc__, repeats=1)
     flags.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="passages")
-    flags.add_argument("--queries", type=int, nargs=2, default=[5000, 20_000], help="the second with the smallest only")
+    flags.add_argument("--queries", type=int, nargs=2, default=[5000, 80_000], help="the second with the smallest only")
     flags.add_argument("--width", type=int, default=384, help="numbers of a vector")
     options = parse(flags, sizes=[10_000, 40_000], queries=[4500, 9000])
     if options.one:
@@ -155,7 +153,7 @@ def main() -> None:
         runs, left_out = run_by_turns(own_commands(names, folder), options.repeats, options.threads)
     summary = summarise(runs)
     aims = make_aims(summary, options)
-    write_report("mine_memory", options, [table(summary, options)], aims, {"runs": runs, "left out": left_out})
+    write_report("mine_memory", options, [make_table(summary, options)], aims, {"runs": runs, "left out": left_out})
 
 
 if __name__ == "__main__":
