@@ -38,7 +38,7 @@ format: install
 	$(BIN)/ruff format .
 
 # A program that fails does not stop the others. MODEL, TEXTS and XML: an encoder's folder, a file of abstracts, PubMed's XML.
-BENCHMARKS := search loss extract false_negatives encode step peers_curve mine
+BENCHMARKS := search loss extract false_negatives mine_memory encode step peers_curve mine
 MODEL_FLAGS = $(if $(MODEL),--model $(MODEL)) $(if $(TEXTS),--texts $(TEXTS))
 XML_FLAGS = $(if $(XML),--input $(XML))
 flags_of = $(if $(filter extract,$(1)),$(XML_FLAGS),$(if $(filter encode step peers_curve mine,$(1)),$(MODEL_FLAGS)))
