@@ -1,5 +1,6 @@
 """The rule of negative selection refuses what cannot work, in words."""
 
+import numpy as np
 import pytest
 
 from bioemb.errors import ConfigError
@@ -40,8 +41,21 @@ def test_a_range_that_holds_no_rank_is_refused(text):
         ({"absolute_margin": -0.1}, "difference of cosines"),
         ({"min_score": 0.8, "max_score": 0.7}, "scores from 0.8 to 0.7 are empty"),
         ({"simans_a": -1.0}, "negative sharpness"),
+        ({"count": 1.5}, "count is 1.5; expected a whole number"),
+        ({"count": True}, "count is True; expected a whole number"),
+        ({"range_start": 0.5}, "range_start is 0.5; expected a whole number"),
+        ({"range_stop": None}, "range_stop is None; expected a whole number"),
+        ({"seed": "1"}, "seed is '1'; expected a whole number"),
+        ({"relative_margin": "0.05"}, "relative_margin is '0.05'; expected a number, or None"),
+        ({"absolute_margin": True}, "absolute_margin is True; expected a number, or None"),
+        ({"max_score": [0.9]}, r"max_score is \[0.9\]; expected a number, or None"),
     ],
 )
 def test_a_rule_that_cannot_work_is_refused(setting, words):
     with pytest.raises(ConfigError, match=words):
         NegativeRule(**setting)
+
+
+def test_numpys_numbers_are_numbers():
+    rule = NegativeRule(np.int32(1), np.int64(5), count=np.uint8(2), seed=np.uint64(3), max_score=np.float32(0.5))
+    assert rule == NegativeRule(1, 5, count=2, seed=3, max_score=0.5)

@@ -218,6 +218,15 @@ def test_no_queries_give_an_empty_selection():
     assert selection.dropped == selection.short == {}
 
 
+def test_queries_without_candidates_are_given_what_the_corpus_has_free_or_nothing():
+    scores, ids, rule = np.empty((3, 0), np.float32), np.empty((3, 0), np.int64), NegativeRule(0, 4, count=2)
+    few = select_negatives(scores, ids, [[3], [], [1]], None, replace(rule, on_short="fewer"))
+    assert (few.ids == -1).all() and few.ids.shape == (3, 2)
+    assert few.dropped == {} and few.short == {"without any": 3}
+    none = select_negatives(scores, ids, None, None, rule, Context(corpus_size=0))
+    assert (none.ids == -1).all() and none.short == {"without any": 3}
+
+
 GOOD = {
     "scores": np.float32([[0.9, 0.8], [0.7, 0.6]]),
     "ids": np.array([[0, 1], [2, 3]]),

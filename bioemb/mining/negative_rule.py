@@ -1,11 +1,14 @@
 """The rule of negative selection: what may be a negative, how many are taken, and how they are drawn."""
 
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 from bioemb.errors import ConfigError
 
 SAMPLING = ("uniform", "top", "simans")
 ON_SHORT = ("fewer", "drop", "random")
+WHOLE = ("range_start", "range_stop", "count", "seed")
+BOUNDS = ("relative_margin", "absolute_margin", "max_score", "min_score")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class NegativeRule:
     simans_b: float = 0.0  # p + b
 
     def __post_init__(self):
+        self._check_kinds()
         if not 0 <= self.range_start < self.range_stop:
             raise ConfigError(f"ranks {self.range_start}-{self.range_stop} are empty; a range is 0 <= start < stop")
         if self.count < 1:
@@ -46,6 +50,13 @@ class NegativeRule:
         if self.absolute_margin is not None and not 0 <= self.absolute_margin <= 2:
             raise ConfigError(f"absolute_margin is {self.absolute_margin}; it is a difference of cosines, from 0 to 2")
         self._check_scores()
+
+    def _check_kinds(self) -> None:
+        for names, kind, expected in ((WHOLE, Integral, "a whole number"), (BOUNDS, Real | None, "a number, or None")):
+            for name in names:
+                value = getattr(self, name)
+                if isinstance(value, bool) or not isinstance(value, kind):
+                    raise ConfigError(f"{name} is {value!r}; expected {expected}")
 
     def _check_scores(self) -> None:
         lowest = -1.0 if self.min_score is None else self.min_score

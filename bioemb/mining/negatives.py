@@ -302,9 +302,10 @@ def _check_ranking(rows: _Rows, context: Context) -> None:
     scores, ordered = rows.scores, np.sort(rows.ids, axis=1)
     size = _corpus_size(context)
     complaints = {
-        "has scores that rise or are nan": np.isnan(scores[:, 0]) | ~(scores[:, 1:] <= scores[:, :-1]).all(axis=1),
+        "has scores that rise or are nan": np.isnan(scores[:, :1]).any(axis=1)
+        | ~(scores[:, 1:] <= scores[:, :-1]).all(axis=1),
         "names a passage twice": ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1),
-        f"names a passage beyond the corpus of {size}": size is not None and ordered[:, -1] >= size,
+        f"names a passage beyond the corpus of {size}": size is not None and (ordered >= size).any(axis=1),
     }
     for complaint, is_wrong in complaints.items():
         if np.any(is_wrong):
