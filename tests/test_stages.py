@@ -129,6 +129,16 @@ def test_a_row_that_cannot_be_mined_is_named(mining, row, words):
         mine.run(mining)
 
 
+def test_a_pool_without_passages_is_refused_before_anything_is_encoded(mining, tmp_path, monkeypatch):
+    pool = write_rows(tmp_path / "pool.jsonl", [])
+    with monkeypatch.context() as patched, pytest.raises(DataError, match="pool.jsonl: there are no passages to mine"):
+        patched.setattr(mining_search, "encode_to_blocks", None)
+        mine.run(replace(mining, candidate_pool=str(pool)))
+    write_rows(pool, [{"text": "a passage at last"}])
+    mine.run(replace(mining, candidate_pool=str(pool), range_for_sampling="0-1"))
+    assert all(row["neg"] == ["a passage at last"] for row in read_rows(mining.output_file))
+
+
 def test_a_file_as_pool_and_the_same_file_as_input_are_told_apart(mining, tmp_path):
     rows = [{"query": row["title"], "pos": [row["abstract"]], "text": row["abstract"]} for row in make_pairs(8, 4)]
     first = write_rows(tmp_path / "two" / "a.jsonl", rows[:5])

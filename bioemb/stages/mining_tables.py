@@ -65,6 +65,8 @@ def write_tables(folder: Path, files: list[Path], pool: list[Path]) -> None:
             passages.number(text, _identity(located))
             yield from passages.drain()
         found["pool"] = len(passages.numbers)
+        if pool and not found["pool"]:
+            raise DataError("there are no passages to mine from", pool[0])
         for located, query, positives, negatives in progress(read_examples(files), "read examples"):
             identity = _identity(located)
             ids = [passages.number(text, identity) for text in positives]
