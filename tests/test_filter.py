@@ -100,6 +100,16 @@ def test_pairs_with_an_empty_side_are_counted_and_missing_keys_named(filtering):
         filter_stage.run(replace(filtering, overwrite=True))
 
 
+def test_files_without_pairs_are_named_one_by_its_name_and_several_by_their_folder(filtering):
+    folder = Path(filtering.folder_path)
+    write_rows(folder / "pairs.jsonl", [])
+    with pytest.raises(DataError, match=r"/pairs.jsonl: there are no pairs to filter"):
+        filter_stage.run(replace(filtering, folder_path=str(folder / "pairs.jsonl")))
+    write_rows(folder / "more.jsonl", [])
+    with pytest.raises(DataError, match=f"^{folder}: there are no pairs to filter"):
+        filter_stage.run(filtering)
+
+
 KINDS = ("title_abstract", "title_passage", "abstract_passage")
 
 

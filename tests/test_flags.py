@@ -6,7 +6,7 @@ import json
 import pytest
 
 from bioemb import config
-from bioemb.config import EvaluateConfig, ExtractConfig, FilterConfig, MineConfig, TrainConfig
+from bioemb.config import EvaluateConfig, ExtractConfig, FilterConfig, MineConfig, ScoreConfig, TrainConfig
 from bioemb.errors import ConfigError
 from bioemb.flags import flag, from_mapping, nearest, output_settings, parse
 
@@ -278,6 +278,23 @@ def test_a_threshold_that_is_no_cosine_and_one_key_for_both_sides_are_refused():
     for settings in ({"sim_threshold": 1.5}, {"sim_threshold": float("nan")}, {"key_x": "a", "key_y": "a"}):
         with pytest.raises(ConfigError):
             from_mapping(FilterConfig, {**paths, **settings}, "bioemb filter")
+
+
+@pytest.mark.parametrize(
+    ("config_class", "paths", "names"),
+    [
+        (FilterConfig, ("model_path", "folder_path", "out_file_path"), ("batch_tokens", "max_rank", "pool_size")),
+        (MineConfig, ("model_name_or_path", "input_file", "output_file"), ("batch_tokens", "search_batch_size")),
+        (ScoreConfig, ("reranker_name_or_path", "input_file", "output_file"), ("batch_tokens",)),
+    ],
+)
+def test_counts_below_one_are_refused_before_any_work(config_class, paths, names):
+    fine = {**dict.fromkeys(paths, "x"), **dict.fromkeys(names, 1)}
+    config_class(**fine)
+    for name in names:
+        for count in (0, -1):
+            with pytest.raises(ConfigError, match=f"^{name} is {count}; expected 1 or more"):
+                config_class(**{**fine, name: count})
 
 
 def test_what_is_meant_is_guessed_only_where_it_is_near():

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bioemb.config.shared import MAX_LENGTH, POOLING_CHOICES
+from bioemb.config.shared import MAX_LENGTH, POOLING_CHOICES, require_at_least_one
 from bioemb.errors import ConfigError
 from bioemb.flags import flag
 
@@ -55,10 +55,7 @@ class FilterConfig:
             raise ConfigError(f"keep_share is {self.keep_share}; it is a share above 0, at most 1 (all)")
         if self.max_rank is not None and self.pool_size is None:
             raise ConfigError(f"max_rank is {self.max_rank}, among how many? say --pool_size, such as 10000")
-        for name in ("max_rank", "pool_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} is {value}; expected 1 or more")
+        require_at_least_one(max_rank=self.max_rank, pool_size=self.pool_size, batch_tokens=self.batch_tokens)
         if self.key_x == self.key_y:
             raise ConfigError(f"key_x and key_y are both {self.key_x!r}; they name the two sides of a pair")
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bioemb.config.shared import MAX_LENGTH, POOLING_CHOICES, RERANKER_MAX_LENGTH
+from bioemb.config.shared import MAX_LENGTH, POOLING_CHOICES, RERANKER_MAX_LENGTH, require_at_least_one
 from bioemb.errors import ConfigError
 from bioemb.flags import flag
 
@@ -96,3 +96,4 @@ class MineConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ConfigError(f"--{name} is {value}; it is from 0 to 1")
+        require_at_least_one(batch_tokens=self.batch_tokens, search_batch_size=self.search_batch_size)

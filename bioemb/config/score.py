@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bioemb.config.shared import RERANKER_MAX_LENGTH
+from bioemb.config.shared import RERANKER_MAX_LENGTH, require_at_least_one
 from bioemb.flags import flag
 
 
@@ -28,3 +28,6 @@ class ScoreConfig:
     reranker_max_length: int | None = flag(RERANKER_MAX_LENGTH, None)
     batch_tokens: int | None = flag("tokens in a batch (default: 2048 on a CPU, 65536 on a GPU)", None, output=False)
     overwrite: bool = flag("replace an output that was made otherwise", False, output=False)
+
+    def __post_init__(self):
+        require_at_least_one(batch_tokens=self.batch_tokens)

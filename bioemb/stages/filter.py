@@ -88,7 +88,7 @@ def count_pairs(files: list[Path], key_x: str, key_y: str) -> tuple[int, list[st
             raise DataError(message, located.path, located.line)
         rows += 1
     if not rows:
-        raise DataError("there are no pairs in the files", files[0].parent)
+        raise DataError("there are no pairs to filter", files[0] if len(files) == 1 else files[0].parent)
     return rows, sorted(kinds)
 
 
