@@ -26,8 +26,8 @@ def make_targets(
         passage_identity=tensor(batch.passage_identity),
         teacher_scores=tensor(batch.teacher_scores),
         group_size=group_size,
-        query_guide=encode_ids(guide, batch.guide_queries, bf16) if guide else None,
-        passage_guide=encode_ids(guide, batch.guide_passages, bf16) if guide else None,
+        query_guide=encode_ids(guide, batch.guide_queries, bf16=bf16) if guide else None,
+        passage_guide=encode_ids(guide, batch.guide_passages, bf16=bf16) if guide else None,
         group_sizes=None if (sizes == group_size).all() else tensor(sizes),
     )
 
