@@ -65,7 +65,7 @@ def write_report(
     path = options.json or RESULTS / ("quick" if options.quick else "") / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     settings = {
-        key: str(value) if isinstance(value, Path) else value
+        key: Path(value).name if isinstance(value, Path) or key == "model" else value  # no paths of a machine
         for key, value in vars(options).items()
         if key not in ("json", "one", "folder")
     }
