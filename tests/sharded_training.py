@@ -3,6 +3,8 @@
 torchrun --nproc_per_node 2 tests/sharded_training.py FOLDER ENCODER
 """
 
+import logging
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -46,3 +48,6 @@ if __name__ == "__main__":
     train.make_accelerator = lambda config: ShardingAccelerator(cpu=True)
     train._check_sharded = lambda config, accelerator: None
     train.run(replace(config, output_dir=str(folder / "sharded")))
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)  # gloo's threads of shards on CPUs now and then abort the interpreter while it ends
