@@ -2,13 +2,13 @@
 
 import errno
 import importlib
-import os
 import sys
 
 from bioemb import __version__, config
 from bioemb.errors import BioembError
 from bioemb.flags import nearest, parse
 from bioemb.log import configure_logging, is_first_process
+from bioemb.process_settings import settle
 from bioemb.stages import STAGES
 
 CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC)
@@ -40,9 +40,7 @@ def main(words: list[str] | None = None) -> int:
 
 def run_command(command: str, words: list[str], program: str) -> int:
     """Parse the words, run the command, print its result to stdout; the exit code."""
-    # Threads that wait for each other sleep rather than spin: where another program shares the cores, spinning made
-    # two threads five times slower than one. Read when torch is first imported, which is below.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    settle()
     configure_logging()
     config_class, module = COMMANDS[command]
     try:

@@ -1,30 +1,21 @@
 """Many texts as one row of tokens, without padding: positions restart with each text, attention stays within it.
 
-A backbone takes part where its attention goes through transformers' AttentionInterface; `prepare` finds out. On CUDA in
-half precision the whole row is one call of torch's variable-length kernel; elsewhere each run of equally long texts is
-one call of scaled dot-product attention, so that texts sorted by length make few calls.
+A backbone takes part where its attention goes through transformers' AttentionInterface; `prepare` finds out.
+`packed_attention.py` computes the attention; texts sorted by length give it few runs of equally long ones.
 """
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from itertools import groupby
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from bioemb.packed_attention import Segments, attend
+
 NAME = "bioemb_packed"
-HALF = (torch.float16, torch.bfloat16)
-SCORE_BYTES = 1 << 20  # attention scores that stay in a core's cache
 WINDOWS = ("sliding_window", "local_attention")  # of a configuration whose attention does not reach all of a text
-
-
-class Segments(NamedTuple):
-    """Where the texts of a packed row begin and end."""
-
-    offsets: Tensor  # int32 [n + 1], on the model's device
-    lengths: tuple[int, ...]  # n numbers, for Python
 
 
 class Packed(NamedTuple):
@@ -92,85 +83,6 @@ def has_kernel(device: torch.device) -> bool:
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
         return False
     return find_spec("torch.nn.attention.varlen") is not None  # torch 2.10 and later
-
-
-def attend(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    segments: Segments | None = None,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **rest: object,
-) -> tuple[Tensor, None]:
-    """Attention [1, T, heads, width] of query [1, heads, T, width], each token to its own text's; padded ones as ever.
-
-    The signature is transformers': `segments` travels through the model as a keyword.
-    """
-    if segments is None:
-        from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
-        return sdpa_attention_forward(
-            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **rest
-        )
-    causal = bool(getattr(module, "is_causal", False))
-    if query.is_cuda and query.dtype in HALF and not dropout:
-        return _attend_by_kernel(query, key, value, segments, scaling, causal), None
-    repeated = query.shape[1] // key.shape[1]
-    if repeated > 1:  # grouped-query attention
-        key, value = (x.repeat_interleave(repeated, dim=1) for x in (key, value))
-    lean = query.dtype in HALF and not causal and not (module.training or query.requires_grad)
-    parts, start = [], 0
-    for length, run in groupby(segments.lengths):
-        count = len(list(run))
-        stop = start + count * length
-        q, k, v = (
-            x[0, :, start:stop].unflatten(1, (count, length)).transpose(0, 1) for x in (query, key, value)
-        )  # each [count, heads, length, width]
-        if lean:
-            part = _attend_in_cache(q, k, v, scaling or q.shape[-1] ** -0.5)
-        else:
-            part = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling, is_causal=causal)
-        parts.append(part.transpose(1, 2).flatten(0, 1))  # [count * length, heads, width]
-        start = stop
-    return torch.cat(parts)[None], None
-
-
-def _attend_by_kernel(
-    query: Tensor, key: Tensor, value: Tensor, segments: Segments, scaling: float | None, causal: bool
-) -> Tensor:
-    from torch.nn.attention.varlen import varlen_attn
-
-    longest = max(segments.lengths)
-    q, k, v = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))  # [T, heads, width]
-    return varlen_attn(
-        q,
-        k,
-        v,
-        segments.offsets,
-        segments.offsets,
-        longest,
-        longest,
-        scale=scaling,
-        window_size=(-1, 0) if causal else (-1, -1),
-        enable_gqa=q.shape[1] != k.shape[1],
-    )[None]
-
-
-def _attend_in_cache(query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-    """Plain attention, so many texts at a time that their scores stay in cache: without gradients 1.5 times as fast
-    in bfloat16 as torch's kernel for CPUs."""
-    texts, heads, length, _ = query.shape
-    together = max(1, SCORE_BYTES // (2 * heads * length * length))
-    parts = []
-    with torch.autocast(query.device.type, enabled=False):
-        for start in range(0, texts, together):
-            q, k, v = (x[start : start + together].flatten(0, 1) for x in (query, key, value))  # [texts * heads, ...]
-            scores = torch.bmm(q * scaling, k.transpose(1, 2))
-            parts.append(torch.bmm(scores.softmax(-1), v).unflatten(0, (-1, heads)))
-    return torch.cat(parts)
 
 
 def _mask(attention_mask: Tensor | None = None, **rest: object) -> Tensor | None:

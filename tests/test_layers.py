@@ -16,10 +16,11 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ROWS = (  # a file imports from rows above its own here, and from its own package; "data/" is a whole package
-    ("", "records", "errors", "log"),  # "" is bioemb/__init__.py: the version
+    ("", "records", "errors", "log", "process_settings"),  # "" is bioemb/__init__.py: the version
     ("flags", "files", "blocks", "tables", "pooling", "distributed", "model_card"),
     ("processes", "config/", "manifest", "data/", "losses/", "mining/"),  # the last three are strangers to all of these
-    ("model_folder", "encoding", "gradcache", "packing"),
+    ("model_folder", "encoding", "gradcache", "packed_attention"),
+    ("packing",),
     ("encoder",),
     ("cross_encoder",),
     ("averaging", "batch_targets", "checkpoint", "held_out", "lora", "optimisation", "run_log", "updates", "watching"),
@@ -51,7 +52,7 @@ DOORS = {  # third party: the files or packages that may import it; numpy and to
     "Stemmer": {"evaluation/"},
     "tokenizers": {"demo/"},
     "tqdm": {"log"},
-    "transformers": {"encoder", "cross_encoder", "packing", "optimisation", "demo/model"},
+    "transformers": {"encoder", "cross_encoder", "packing", "packed_attention", "optimisation", "demo/model"},
     "yaml": {"flags", "stages/run"},
     "zstandard": {"files"},
 }
