@@ -38,6 +38,9 @@ LEAST_COSINE = 0.9998
 
 
 def ours(options: argparse.Namespace, bf16: bool) -> dict:
+    from bioemb.process_settings import settle
+
+    settle()  # as the commands do
     from bioemb.encoder import Encoder
 
     encoder = Encoder.from_pretrained(options.model)

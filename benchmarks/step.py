@@ -60,6 +60,9 @@ class Steps:
 
 
 def ours(options: argparse.Namespace, bf16: bool, sub_batch_size: int | None = None) -> dict:
+    from bioemb.process_settings import settle
+
+    settle()  # as the command does
     from bioemb.config import TrainConfig
     from bioemb.stages.train import run
     from bioemb.trainer import Trainer

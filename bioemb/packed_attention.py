@@ -25,6 +25,7 @@ class Segments(NamedTuple):
     lengths: tuple[int, ...]  # n numbers, for Python
 
 
+@torch.compiler.disable
 def attend(
     module: nn.Module,
     query: Tensor,

@@ -1,5 +1,6 @@
 """`accelerate launch train.py`: examples in, a trained encoder and its checkpoints out."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from bioemb import checkpoint
 from bioemb.config import TrainConfig
 from bioemb.errors import ConfigError
 from bioemb.files import RECORD_SUFFIXES, list_files
-from bioemb.flags import output_settings
+from bioemb.flags import nearest, output_settings
 from bioemb.log import logger
 from bioemb.manifest import begin, describe, differences, finish, read_manifest
 from bioemb.processes import PATIENCE
@@ -139,7 +140,20 @@ def load_encoder(folder: str | Path, config: TrainConfig) -> "Encoder":
             parameter.requires_grad_(parameter.requires_grad and "position_embeddings" not in name)
     if config.gradient_checkpointing:
         encoder.backbone.gradient_checkpointing_enable({"use_reentrant": False})
+    if config.torch_compile:
+        _compile(encoder, config.torch_compile_backend)
     return encoder
+
+
+def _compile(encoder: "Encoder", backend: str) -> None:
+    """Compile in place, so that names of weights stay; lengths differ from batch to batch, hence dynamic."""
+    known = torch.compiler.list_backends(None)
+    if backend not in known:
+        raise ConfigError(f"torch_compile_backend {backend!r}: torch has {', '.join(known)}{nearest(backend, known)}")
+    compilers = os.environ.get("CXX", "g++"), "clang++"
+    if backend == "inductor" and not torch.cuda.is_available() and not any(map(shutil.which, compilers)):
+        raise ConfigError("torch_compile needs a C++ compiler on a CPU; install g++, or leave it out")
+    encoder.backbone.compile(dynamic=True, backend=backend)
 
 
 def _check_sharded(config: TrainConfig, accelerator) -> None:
