@@ -31,14 +31,14 @@ class Located(NamedTuple):
 def list_files(paths: str | Path | Sequence[str | Path], suffixes: Sequence[str]) -> list[Path]:
     """Files named directly, and those with these suffixes below folders, sorted. Raises DataError where none are.
 
-    In folders, what a stage keeps beside its output (manifests, work folders) and hidden files are not looked at.
+    In folders, what a stage keeps beside its output (manifests, statistics, work folders) and hidden files are not
+    looked at.
     """
     found: list[Path] = []
     for path in [paths] if isinstance(paths, str | Path) else paths:
         path = Path(path)
         if path.is_dir():
-            inside = sorted(path.rglob("*"))
-            inside = [file for file in inside if not _is_aside(file.relative_to(path)) and file.is_file()]
+            inside = [file for file in sorted(path.rglob("*")) if not _is_aside(file, path) and file.is_file()]
             matching = [file for file in inside if file.name.lower().endswith(tuple(suffixes))]
             if not matching:
                 others = ", ".join(file.name for file in inside[:3]) or "nothing"
@@ -190,10 +190,14 @@ def _damaged(error: Exception) -> str:
     return f"the compressed file is damaged or cut off ({error}); fetch it again"
 
 
-def _is_aside(path: Path) -> bool:
+def _is_aside(file: Path, folder: Path) -> bool:
     """Whether a file below an input folder is hidden, or was put there by a stage beside its output."""
-    in_work_folder = any(folder.endswith(".work") for folder in path.parts[:-1])
-    return in_work_folder or path.name.endswith(".manifest.json") or any(part.startswith(".") for part in path.parts)
+    *folders, name = file.relative_to(folder).parts
+    if name.startswith(".") or any(part.startswith(".") or part.endswith(".work") for part in folders):
+        return True
+    output = file.with_name(name.removesuffix(".stats.json"))  # such a name may be data's where nothing is beside it
+    beside = output != file and (output.exists() or output.with_name(f"{output.name}.manifest.json").exists())
+    return beside or name.endswith(".manifest.json")
 
 
 def _as_text(value: Any) -> str:
