@@ -39,10 +39,13 @@ def mining(tmp_path, tiny_encoder_folder, monkeypatch) -> MineConfig:
     )
 
 
+def naive_passages(config: MineConfig) -> list[str]:
+    return list(dict.fromkeys(text for row in read_rows(config.input_file) for text in (*row["pos"], *row["neg"])))
+
+
 def naive_candidates(config: MineConfig) -> list[set[str]]:
     """The texts that may be each row's negatives, by a plain ranking of all passages."""
-    rows = read_rows(config.input_file)
-    passages = list(dict.fromkeys(text for row in rows for text in (*row["pos"], *row["neg"])))
+    rows, passages = read_rows(config.input_file), naive_passages(config)
     encoder = Encoder.from_pretrained(config.model_name_or_path)
     scores = encoder.encode([row["query"] for row in rows], kind="query") @ encoder.encode(passages, kind="passage").T
     articles: dict[str, set[int]] = {}
@@ -153,6 +156,17 @@ def test_bad_ranges_are_said_before_anything_is_read(mining):
     for text in ("10", "5-2", "a-b"):
         with pytest.raises(ConfigError, match=text):
             mine.run(replace(mining, input_file="nowhere", range_for_sampling=text))
+
+
+def test_a_range_beyond_the_passages_ends_with_them(mining, monkeypatch):
+    others = [mining.output_file + name for name in (".all", ".beyond")]
+    for name, stop in zip(others, (len(naive_passages(mining)), 99_999_999_999), strict=True):
+        mine.run(replace(mining, output_file=name, range_for_sampling=f"2-{stop}", negative_number=90))
+    assert Path(others[0]).read_bytes() == Path(others[1]).read_bytes()
+    assert all(len(row["neg"]) > 70 for row in read_rows(others[1]))
+    monkeypatch.setattr(mine, "MOST_RANKS", 60)
+    with pytest.raises(ConfigError, match="ends at rank 70 of 80 passages; at most 60 are looked at"):
+        mine.run(replace(mining, range_for_sampling="2-70"))
 
 
 @pytest.fixture

@@ -31,7 +31,8 @@ class MineConfig:
     input_file: str = flag('examples {"query","pos",..} or pairs {"query","document",..}', output=False)
     output_file: str = flag('examples {"query","pos":[..],"neg":[..]}, as JSON lines', output=False)
     range_for_sampling: str = flag(
-        "ranks to sample from, `first-stop`: 0-based, stop excluded, positives counted", "10-210"
+        "ranks to sample from, `first-stop`: 0-based, stop excluded, positives counted; it ends with the passages",
+        "10-210",
     )
     negative_number: int = flag("negatives for each query", 15)
     candidate_pool: str | None = flag(

@@ -51,6 +51,11 @@ class Chooser(NamedTuple):
         """How many blocks of rows there are."""
         return self.vectors.queries.count
 
+    @property
+    def reach(self) -> int:
+        """The number of ranks that are looked at: the corpus may end before the range does."""
+        return min(self.rule.range_stop, self.tables.searched)
+
     def choose(self, index: int) -> Choice:
         """The negatives of one block of rows."""
         span = self.vectors.queries.span(index)
@@ -64,8 +69,8 @@ class Chooser(NamedTuple):
 
     def _selector(self, index: int, rows: dict, positive_scores: list) -> Callable[[list | None], Selection]:
         """From lists of vetoed passages (None: there is no veto) to the block's selection."""
-        scores, ids = merge_keys([found.read(index) for found in self.neighbours], self.rule.range_stop)
         span, tables = self.vectors.queries.span(index), self.tables
+        scores, ids = merge_keys([found.read(index) for found in self.neighbours], self.reach)
         exclusions = {
             "positive or same text": [tables.exclusions.same_text(row) for row in range(span.start, span.stop)],
             "same article or linked": [
