@@ -90,6 +90,11 @@ def test_an_index_that_cannot_be_made_is_refused_before_anything_is_encoded(mini
     assert not Path(f"{mining.output_file}.work").exists()
 
 
+def test_parameters_of_an_index_that_has_none_are_refused(mining):
+    with pytest.raises(ConfigError, match="--index_parameters nprobe=64 .* and Flat is exact"):
+        replace(mining, index_parameters="nprobe=64")
+
+
 def test_shares_beyond_their_bounds_are_refused(mining):
     for name in ("min_recall", "max_positive_similarity"):
         with pytest.raises(ConfigError, match=f"--{name} is 1.5"):
