@@ -95,8 +95,8 @@ class MineConfig:
             raise ConfigError(f"reranker_margin is {self.reranker_margin}; expected a number, in the reranker's scores")
         if self.index_parameters and self.index_factory == "Flat":
             raise ConfigError(
-                f"--index_parameters {self.index_parameters} would say how an index that is not exact searches, and Flat "
-                "is exact: name one, such as --index_factory IVF4096,Flat, or leave the parameters out"
+                f"--index_parameters {self.index_parameters} says how an index that is not exact searches, and Flat is "
+                "exact: name one, such as --index_factory IVF4096,Flat, or leave the parameters out"
             )
         for name in ("min_recall", "max_positive_similarity"):
             value = getattr(self, name)
