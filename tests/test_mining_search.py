@@ -30,6 +30,7 @@ def mining(tmp_path, tiny_encoder_folder, monkeypatch) -> MineConfig:
         on_short="fewer",
         max_positive_similarity=None,
         bf16=False,
+        relative_margin=None,
     )
 
 

@@ -1,6 +1,6 @@
 """Mine and recipes on files: against plain computations with the same encoder, and run again."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,7 @@ def mining(tmp_path, tiny_encoder_folder, monkeypatch) -> MineConfig:
         on_short="fewer",
         max_positive_similarity=None,
         bf16=False,
+        relative_margin=None,
     )
 
 
@@ -90,6 +91,23 @@ def test_sampled_negatives_are_some_of_them_and_the_same_every_time(mining):
     assert Path(mining.output_file + "2.jsonl").read_bytes() == first
     mine.run(replace(mining, output_file=mining.output_file + "3.jsonl", seed=1))
     assert Path(mining.output_file + "3.jsonl").read_bytes() != first
+
+
+def test_by_default_a_negative_scores_at_most_nine_tenths_of_its_positive(mining, log):
+    everything = replace(mining, range_for_sampling="0-80", negative_number=80)
+    mine.run(everything)
+    settings = {field.name: field.default for field in fields(MineConfig)}
+    bounded = replace(everything, relative_margin=settings["relative_margin"], output_file=mining.output_file + "2")
+    assert "lower --relative_margin" not in log.text
+    mine.run(bounded)
+    assert "100 % of the rows are short of negatives, most" in log.text  # this model finds all texts alike
+    refused = 0
+    for row, all_of_it in zip(read_rows(bounded.output_file), read_rows(everything.output_file), strict=True):
+        bound = min(row["pos_scores"]) - abs(min(row["pos_scores"])) / 10
+        scored = zip(all_of_it["neg"], all_of_it["neg_scores"], strict=True)
+        assert row["neg"] == [text for text, score in scored if score <= bound + 1e-6]
+        refused += len(all_of_it["neg"]) - len(row["neg"])
+    assert refused > 100
 
 
 def test_another_rule_of_selection_costs_no_encoding_and_no_search(mining, monkeypatch):

@@ -39,7 +39,11 @@ class MineConfig:
         'passages to mine from instead of the input\'s own: {"text": ..} a line', None, output=False
     )
     sampling: str = flag("how to choose within the range", "uniform", choices=("uniform", "top", "simans"))
-    relative_margin: float | None = flag("drop above positive - |positive| * this (NV-Retriever: 0.05)", None)
+    relative_margin: float | None = flag(
+        "drop above positive - |positive| * this (NV-Retriever: 0.05), most likely a positive that nobody marked; "
+        "`none` keeps them, as FlagEmbedding's hn_mine",
+        0.1,
+    )
     absolute_margin: float | None = flag("drop above positive - this", None)
     max_positive_similarity: float | None = flag(
         "drop what nearly copies a positive: passages whose cosine with one is at least this; `none` keeps them", 0.95
