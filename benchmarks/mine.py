@@ -43,6 +43,7 @@ AT = " at "  # between a case and its number of queries
 def ours(options: argparse.Namespace, folder: Path, bf16: bool) -> None:
     words = ["--model_name_or_path", options.model, "--input_file", str(folder / "rows.jsonl")]
     words += ["--range_for_sampling", f"{WINDOW.first}-{WINDOW.stop}", "--negative_number", str(WINDOW.count)]
+    words += ["--relative_margin", "none"]  # the peers' rule
     for kind in ("query", "passage"):
         words += [f"--embedder_{kind}_max_length", str(options.max_length)]
     if (folder / "pool.jsonl").exists():

@@ -43,7 +43,8 @@ def run_case(options: argparse.Namespace) -> dict:
 
     queries, passages = map(int, options.one.split(BY))
     folder = options.folder / options.one
-    config = MineConfig(model_name_or_path="none", input_file=str(folder / "rows.jsonl"), output_file="none")
+    files = dict(input_file=str(folder / "rows.jsonl"), output_file="none")
+    config = MineConfig(model_name_or_path="none", **files, relative_margin=None)  # of random vectors, none is close
     rule, vectors = make_rule(config), open_vectors(options.folder, queries, passages)
     reset_peak()
     before = peak_mb()

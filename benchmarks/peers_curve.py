@@ -96,7 +96,7 @@ def our_negatives(options: argparse.Namespace) -> dict:
     output = options.folder / "mined.jsonl"
     words = ["--model_name_or_path", str(options.folder / "model"), "--input_file", str(options.folder / "mine.jsonl")]
     words += ["--range_for_sampling", f"{WINDOW.first}-{WINDOW.stop}", "--negative_number", str(WINDOW.count)]
-    words += ["--max_positive_similarity", "none", "--on_short", "fewer"]
+    words += ["--relative_margin", "none", "--max_positive_similarity", "none", "--on_short", "fewer"]
     words += ["--embedder_query_max_length", str(PASSAGE_TOKENS), "--embedder_passage_max_length", str(PASSAGE_TOKENS)]
     done = subprocess.run(
         [sys.executable, "-m", "bioemb", "mine", *words, "--output_file", str(output)],

@@ -1,11 +1,9 @@
 """JSON lines and Parquet in, JSON lines out: every record with its line, every output written aside and renamed."""
 
-import gzip
 import hashlib
 import io
 import json
 import os
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date, time
@@ -13,11 +11,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bioemb.compression import DAMAGE, compressed, decompressed
 from bioemb.errors import DataError
 
 RECORD_SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".json.zst", ".jsonl.zst", ".parquet")
-DAMAGE = (EOFError, zlib.error, gzip.BadGzipFile)  # what reading a compressed file that is not whole raises
-ZSTANDARD_BYTES = 1 << 14  # decompressed at once; small, because a few bytes may hold megabytes
 
 
 class Located(NamedTuple):
@@ -31,14 +28,14 @@ class Located(NamedTuple):
 def list_files(paths: str | Path | Sequence[str | Path], suffixes: Sequence[str]) -> list[Path]:
     """Files named directly, and those with these suffixes below folders, sorted. Raises DataError where none are.
 
-    In folders, what a stage keeps beside its output (manifests, work folders) and hidden files are not looked at.
+    In folders, what a stage keeps beside its output (manifests, statistics, work folders) and hidden files are not
+    looked at.
     """
     found: list[Path] = []
     for path in [paths] if isinstance(paths, str | Path) else paths:
         path = Path(path)
         if path.is_dir():
-            inside = sorted(path.rglob("*"))
-            inside = [file for file in inside if not _is_aside(file.relative_to(path)) and file.is_file()]
+            inside = [file for file in sorted(path.rglob("*")) if not _is_aside(file, path) and file.is_file()]
             matching = [file for file in inside if file.name.lower().endswith(tuple(suffixes))]
             if not matching:
                 others = ", ".join(file.name for file in inside[:3]) or "nothing"
@@ -70,15 +67,9 @@ def open_read(path: str | Path) -> Iterator[io.BufferedIOBase]:
     except OSError as error:
         raise DataError(f"cannot be opened: {error.strerror}", path) from None
     with raw:
-        magic = raw.peek(4)[:4]
         try:
-            if magic[:2] == b"\x1f\x8b":
-                with gzip.open(raw) as plain:
-                    yield plain
-            elif magic == b"\x28\xb5\x2f\xfd":
-                yield io.BufferedReader(_ZstandardFrames(raw))
-            else:
-                yield raw
+            with decompressed(raw) as plain:
+                yield plain
         except DAMAGE as error:  # of a reader that does not look for it with a line at hand
             raise DataError(_damaged(error), path) from None
 
@@ -92,7 +83,7 @@ def write_aside(path: str | Path) -> Iterator[io.TextIOBase]:
     try:
         with (
             open(aside, "wb") as raw,
-            _compressed(raw, path) as binary,
+            compressed(raw, path.suffix) as binary,
             io.TextIOWrapper(binary, encoding="utf-8", newline="\n") as text,
         ):
             yield text
@@ -145,55 +136,18 @@ def _describe(value: Any) -> str:
     return "null" if value is None else f"{type(value).__name__} {str(value)[:40]!r}"
 
 
-class _ZstandardFrames(io.RawIOBase):
-    """The bytes in one or more Zstandard frames; as gzip does, it raises EOFError where the last one is cut off.
-
-    zstandard's own readers end quietly there, and so would lose the rest of the file.
-    """
-
-    def __init__(self, raw: io.BufferedIOBase):
-        self._raw, self._frame, self._ready = raw, self._new_frame(), memoryview(b"")
-
-    @staticmethod
-    def _new_frame():
-        import zstandard
-
-        return zstandard.ZstdDecompressor().decompressobj()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:
-        while not self._ready:
-            packed = self._frame.unused_data or self._raw.read(ZSTANDARD_BYTES)
-            if not packed and self._frame.eof:
-                return 0
-            if not packed:
-                raise EOFError("Compressed file ended before the end of its last frame")
-            self._ready = memoryview(self._decompress(packed))
-        size = min(len(buffer), len(self._ready))
-        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
-        return size
-
-    def _decompress(self, packed: bytes) -> bytes:
-        import zstandard
-
-        if self._frame.eof:
-            self._frame = self._new_frame()
-        try:
-            return self._frame.decompress(packed)
-        except zstandard.ZstdError as error:
-            raise zlib.error(str(error)) from None  # so that readers need to know of one kind of damage
-
-
 def _damaged(error: Exception) -> str:
     return f"the compressed file is damaged or cut off ({error}); fetch it again"
 
 
-def _is_aside(path: Path) -> bool:
+def _is_aside(file: Path, folder: Path) -> bool:
     """Whether a file below an input folder is hidden, or was put there by a stage beside its output."""
-    in_work_folder = any(folder.endswith(".work") for folder in path.parts[:-1])
-    return in_work_folder or path.name.endswith(".manifest.json") or any(part.startswith(".") for part in path.parts)
+    *folders, name = file.relative_to(folder).parts
+    if name.startswith(".") or any(part.startswith(".") or part.endswith(".work") for part in folders):
+        return True
+    output = file.with_name(name.removesuffix(".stats.json"))  # such a name may be data's where nothing is beside it
+    beside = output != file and (output.exists() or output.with_name(f"{output.name}.manifest.json").exists())
+    return beside or name.endswith(".manifest.json")
 
 
 def _as_text(value: Any) -> str:
@@ -285,17 +239,3 @@ def _read_parquet(path: Path) -> Iterator[Located]:
         raise DataError("no such file", path) from None
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"not readable as Parquet: {str(error).splitlines()[0]}", path) from None
-
-
-@contextmanager
-def _compressed(raw: io.BufferedIOBase, path: Path) -> Iterator[io.BufferedIOBase]:
-    if path.suffix == ".gz":
-        with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as packed:
-            yield packed
-    elif path.suffix == ".zst":
-        import zstandard
-
-        with zstandard.ZstdCompressor(level=3).stream_writer(raw, closefd=False) as packed:
-            yield packed
-    else:
-        yield raw

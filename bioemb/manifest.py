@@ -13,6 +13,9 @@ from bioemb import __version__
 from bioemb.errors import ConfigError, DataError
 from bioemb.files import hash_file, remove_leftovers, write_json
 
+LISTED_INPUTS = 1000  # with a hash each; PMC comes in millions of files
+SHOWN = 8  # differences in an error
+
 
 def manifest_path(output: str | Path) -> Path:
     return Path(f"{output}.manifest.json")
@@ -26,9 +29,19 @@ def work_folder(output: str | Path) -> Path:
 def describe(
     stage: str, settings: dict[str, Any], inputs: Iterable[Path], models: dict[str, str] | None = None
 ) -> dict:
-    """What decides an output: stage, settings, hash of each input, hash of each model's weights."""
-    hashes = {f"{number} {path.name}": hash_file(path) for number, path in enumerate(inputs)}
-    return {"stage": stage, "settings": settings, "inputs": hashes, "models": models or {}}
+    """What decides an output: stage, settings, hash of each input, hash of each model's weights.
+
+    Of more inputs than LISTED_INPUTS it is one hash: of their names and hashes, in order.
+    """
+    listed, combined, count = {}, hashlib.blake2b(digest_size=16), 0
+    for count, path in enumerate(inputs, start=1):
+        name, digest = f"{count - 1} {path.name}", hash_file(path)
+        combined.update(f"{name} {digest}\n".encode("utf-8", "surrogateescape"))
+        if count <= LISTED_INPUTS:
+            listed[name] = digest
+    if count > LISTED_INPUTS:
+        listed = {"all inputs": f"{count} files, combined hash {combined.hexdigest()}"}
+    return {"stage": stage, "settings": settings, "inputs": listed, "models": models or {}}
 
 
 def read_manifest(output: str | Path) -> dict[str, Any] | None:
@@ -58,7 +71,9 @@ def begin(output: str | Path, description: dict[str, Any], overwrite: bool) -> b
     if found is not None and is_there and not overwrite:
         difference = differences(found, description)
         if difference:
-            raise ConfigError(f"{output} was made otherwise: {'; '.join(difference)}; use --overwrite to replace it")
+            more = f"; and {len(difference) - SHOWN} more" if len(difference) > SHOWN else ""
+            said = "; ".join(difference[:SHOWN]) + more
+            raise ConfigError(f"{output} was made otherwise: {said}; use --overwrite to replace it")
     if found is not None and found["complete"] and output.exists() and not differences(found, description):
         return False
     write_json(manifest_path(output), {"bioemb": __version__, **description, "complete": False})

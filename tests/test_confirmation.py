@@ -1,5 +1,7 @@
 """Negatives that a second scorer confirms, against scoring all candidates beforehand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,10 @@ def test_a_negative_is_vetoed_above_the_lowest_positive_less_the_margin():
     assert not is_vetoed(scores, positives, None).any()
     with pytest.raises(ConfigError, match="positive_scores has 1 rows"):
         is_vetoed(scores, positives[:1], 1.0)
+
+
+def wider(rule: NegativeRule, spare: int) -> NegativeRule:
+    return replace(rule, count=rule.count + spare)
 
 
 def world(seed: int):
@@ -38,10 +44,9 @@ def test_the_outcome_is_that_of_scoring_all_candidates_beforehand(sampling, on_s
         rule = NegativeRule(1, ids.shape[1], count=4, sampling=sampling, on_short=on_short, seed=seed)
         margin, asked = float(rng.uniform(-1, 1)), []
 
-        def select(vetoed, ids=ids, scores=scores, positives=positives, rule=rule, corpus=corpus):
-            return select_negatives(
-                scores, ids, {"own": positives, "vetoed": vetoed}, None, rule, Context(None, corpus)
-            )
+        def select(rows, vetoed, spare, ids=ids, scores=scores, positives=positives, rule=rule, corpus=corpus):
+            excluded = {"own": [positives[row] for row in rows], "vetoed": vetoed}
+            return select_negatives(scores[rows], ids[rows], excluded, None, wider(rule, spare), Context(rows, corpus))
 
         def score(rows, passages, opinion=opinion, asked=asked):
             asked += zip(rows.tolist(), passages.tolist(), strict=True)
@@ -49,7 +54,11 @@ def test_the_outcome_is_that_of_scoring_all_candidates_beforehand(sampling, on_s
 
         confirmed = select_confirmed(select, score, positives, margin)
         lowest = np.array([opinion[row, own].min() for row, own in enumerate(positives)])
-        naive = select([np.flatnonzero(some > bound - margin) for some, bound in zip(opinion, lowest, strict=True)])
+        naive = select(
+            np.arange(len(ids)),
+            [np.flatnonzero(some > bound - margin) for some, bound in zip(opinion, lowest, strict=True)],
+            0,
+        )
         assert np.array_equal(confirmed.selection.ids, naive.ids), f"seed {seed}"
         rows, places = np.nonzero(naive.ids >= 0)
         assert np.array_equal(confirmed.negative_scores[rows, places], opinion[rows, naive.ids[rows, places]])
@@ -69,10 +78,35 @@ def test_only_what_is_drawn_is_scored():
         return opinion[rows, passages]
 
     found = select_confirmed(
-        lambda vetoed: select_negatives(scores, ids, {"own": positives, "vetoed": vetoed}, None, rule),
+        lambda rows, vetoed, spare: select_negatives(
+            scores[rows],
+            ids[rows],
+            {"own": [positives[row] for row in rows], "vetoed": vetoed},
+            None,
+            rule,
+            Context(rows),
+        ),
         score,
         positives,
         None,
     )
     drawn = {(row, number) for row, some in enumerate(found.selection.ids.tolist()) for number in some if number >= 0}
     assert asked == drawn | {(row, number) for row, own in enumerate(positives) for number in own.tolist()}
+
+
+def test_fills_that_are_vetoed_again_and_again_are_scored_in_batches():
+    """Once one after the other, each in a batch of its own: as many calls as passages."""
+    scores, ids, calls = np.float32([[0.9], [0.8]]), np.array([[0], [0]]), []
+    rule, good = NegativeRule(0, 1, count=2), [1234, 1777]
+
+    def score(rows, passages):
+        calls.append(len(passages))
+        return np.where((rows == 0) | np.isin(passages, [5, *good]), 0.0, 9.0)
+
+    def select(rows, vetoed, spare):
+        excluded = {"own": [[5]] * len(rows), "vetoed": vetoed}
+        return select_negatives(scores[rows], ids[rows], excluded, None, wider(rule, spare), Context(rows, 2000))
+
+    found = select_confirmed(select, score, [[5], [5]], -1.0)
+    assert sorted(found.selection.ids[1].tolist()) == good
+    assert len(calls) < 20 and 1000 < found.vetoed <= 1998

@@ -1,6 +1,7 @@
 """The extraction of files: everything counted, the latest record taken, the same bytes however it was run."""
 
 import gzip
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import pytest
 from pubmed_files import abstract_of, citation, die, pairs_of, write_pmc, write_pubmed
 
 from bioemb.config import ExtractConfig
+from bioemb.data.pmc_metadata import PmcMetadata, metadata_path, with_metadata
 from bioemb.errors import BioembError, ConfigError, DataError
 from bioemb.manifest import read_manifest
-from bioemb.records import PAIR_KINDS
+from bioemb.records import PAIR_KINDS, Article
 from bioemb.stages import extract
 
 
@@ -266,6 +268,41 @@ def test_licences_are_counted_and_only_those_asked_for_give_full_text(tmp_path):
     assert counts["licenses"]["CC BY-NC"] == {"texts": 1, "pairs": 0}
     with pytest.raises(ConfigError, match="license 'CC-BYE' is none of CC0, .*did you mean 'cc by'"):
         extract.run(replace(free, license=("CC-BYE",)))
+
+
+def test_metadata_beside_a_full_text_say_its_licence_and_that_it_is_retracted(tmp_path):
+    raw, by = tmp_path / "raw", "https://creativecommons.org/licenses/by/4.0/"
+    said = {1: ("CC BY-NC", False), 2: ("TDM", False), 3: (None, False), 4: ("CC BY", True), 5: ("CC0", "True")}
+    for number, (code, is_retracted) in said.items():
+        write_licensed(raw / f"PMC{number}.1.xml", number, f"word{number}", by)
+        record = {"pmcid": f"PMC{number}", "license_code": code, "is_retracted": is_retracted}
+        (raw / f"PMC{number}.1.json").write_text(json.dumps(record))
+    write_licensed(raw / "PMC6.1.xml", 6, "word6", by)
+    (raw / "notes.json").write_text("nothing of ours")
+    config = ExtractConfig(input_path=(str(raw),), output_file=str(tmp_path / "pairs.jsonl"))
+    extract.run(config)
+    counts = read_manifest(config.output_file)["counts"]
+    texts = {name: (of["texts"], of["pairs"]) for name, of in counts["licenses"].items()}
+    assert texts == {"CC BY-NC": (1, 6), "TDM": (1, 6), "CC BY": (3, 12), "CC0": (1, 0)}
+    assert counts["title_passage"]["dropped"] == {"retracted": 2}
+    (raw / "PMC6.1.json").write_text('{"pmcid": "PMC6", "license_code": "CC0"}')
+    with pytest.raises(ConfigError, match="11 PMC6.1.json was None"):
+        extract.run(config)
+    (raw / "PMC6.1.json").write_text("[]")
+    with pytest.raises(DataError, match="PMC6.1.json: expected PMC's metadata of the full text beside it"):
+        extract.run(replace(config, overwrite=True))
+
+
+def test_metadata_speak_of_the_article_that_has_their_pmcid(tmp_path):
+    article, record = Article("pmid:1", pmcid="PMC7", license="CC BY"), PmcMetadata("PMC7", "CC0", True)
+    assert with_metadata(article, record) == replace(article, license="CC0", flags=frozenset({"retracted"}))
+    assert with_metadata(replace(article, pmcid=""), record).license == "CC0"
+    assert with_metadata(article, PmcMetadata("PMC8", "CC0", True)) == article
+    for name in ("PMC7.1", "PMC7", "other"):
+        (tmp_path / f"{name}.json").touch()
+    found = [metadata_path(tmp_path / name) for name in ("PMC7.1.xml", "PMC7.1.nxml.gz", "PMC7.xml", "PMC9.xml")]
+    assert [path and path.name for path in found] == ["PMC7.1.json", "PMC7.1.json", "PMC7.json", None]
+    assert metadata_path(tmp_path / "other.xml") is None
 
 
 def test_passages_have_the_length_asked_for(config):

@@ -255,6 +255,9 @@ def test_what_stages_keep_beside_their_outputs_is_no_input(tmp_path):
     for name in (
         "mined.jsonl",
         "mined.jsonl.manifest.json",
+        "mined.jsonl.stats.json",
+        "gone.jsonl.manifest.json",
+        "gone.jsonl.stats.json",
         "mined.jsonl.work/tables-0a1b/counts.json",
         ".mined.jsonl.123.part.jsonl",
         ".ipynb_checkpoints/mined.jsonl",
@@ -262,6 +265,8 @@ def test_what_stages_keep_beside_their_outputs_is_no_input(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert list_files(tmp_path, RECORD_SUFFIXES) == [tmp_path / "mined.jsonl"]
+    (tmp_path / "cohort.stats.json").touch()  # beside no output: data of that name
+    assert list_files(tmp_path, RECORD_SUFFIXES) == [tmp_path / "cohort.stats.json", tmp_path / "mined.jsonl"]
 
 
 def test_an_empty_folder_a_folder_of_others_and_a_missing_path_are_named(tmp_path):

@@ -216,6 +216,15 @@ def test_ranks_are_those_among_all_other_documents_where_the_pool_holds_them_all
     assert statistics_of(config)[KINDS[0]]["ranks"]["kept_share"]["10"] == np.mean(ranks <= 10)
 
 
+def test_a_bound_on_ranks_that_drops_nothing_is_said(of_kinds, log):
+    config = replace(of_kinds, sim_threshold=None, pool_size=1000)
+    highest = max(naive_ranks(config, scored(of_kinds)).values())
+    filter_stage.run(replace(config, max_rank=highest - 1))
+    assert "dropped nothing" not in log.text
+    filter_stage.run(replace(config, max_rank=highest, overwrite=True))
+    assert f"--max_rank {highest} dropped nothing: no rank in this pool is above {highest}" in log.text
+
+
 def test_a_smaller_pool_is_chosen_by_seed_and_text_and_not_by_the_order_of_pairs(of_kinds, tmp_path):
     rows = read_rows(Path(of_kinds.folder_path) / "pairs.jsonl")
     config = replace(of_kinds, sim_threshold=-1.0, pool_size=9)
@@ -321,6 +330,7 @@ def test_statistics_count_equal_and_contained_texts_and_show_the_nearest_pairs(o
         ({"keep_share": 0}, "keep_share is 0"),
         ({"max_rank": 2}, "max_rank is 2, among how many"),
         ({"max_rank": 0, "pool_size": 5}, "max_rank is 0; expected 1 or more"),
+        ({"max_rank": 5, "pool_size": 5}, "max_rank is 5 and pool_size 5: every pair would be kept"),
         ({"kind_thresholds": ("title_abstract",)}, "'title_abstract'; expected KIND=COSINE"),
         ({"kind_thresholds": ("a=0.5", "a=0.6")}, "'a=0.6'; expected KIND=COSINE, each kind once"),
         ({"kind_thresholds": ("a=7",)}, "kind_thresholds: a is 7.0; a cosine is from -1 to 1"),

@@ -32,7 +32,8 @@ def words(folder: Path, encoder: Path, output: Path, **settings: str) -> list[li
         "filter": f"--model_path {encoder} --folder_path {folder}/pairs.jsonl --out_file_path {output}/kept.jsonl "
         "--key_x abstract --key_y title --keep_share 0.8 --pool_size 20 --max_rank 15",
         "mine": f"--model_name_or_path {encoder} --input_file {output}/kept.jsonl --output_file {output}/mined.jsonl "
-        f"--range_for_sampling 1-20 --negative_number 3 --reranker_name_or_path {folder}/cross --reranker_margin 0.2",
+        "--range_for_sampling 1-20 --negative_number 3 --relative_margin none "
+        f"--reranker_name_or_path {folder}/cross --reranker_margin 0.2",
         "score": f"--input_file {output}/mined.jsonl --output_file {output}/scored.jsonl "
         f"--reranker_name_or_path {folder}/cross",
     }

@@ -290,6 +290,7 @@ def test_a_threshold_that_is_no_cosine_and_one_key_for_both_sides_are_refused():
 )
 def test_counts_below_one_are_refused_before_any_work(config_class, paths, names):
     fine = {**dict.fromkeys(paths, "x"), **dict.fromkeys(names, 1)}
+    fine |= {"pool_size": 2} if "pool_size" in names else {}  # a rank of 1 must not be all that there is
     config_class(**fine)
     for name in names:
         for count in (0, -1):

@@ -17,6 +17,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 ROWS = (  # a file imports from rows above its own here, and from its own package; "data/" is a whole package
     ("", "records", "errors", "log", "process_settings"),  # "" is bioemb/__init__.py: the version
+    ("compression",),
     ("flags", "files", "blocks", "tables", "pooling", "distributed", "model_card"),
     ("processes", "config/", "manifest", "data/", "losses/", "mining/"),  # the last three are strangers to all of these
     ("model_folder", "encoding", "gradcache", "packed_attention"),
@@ -54,7 +55,7 @@ DOORS = {  # third party: the files or packages that may import it; numpy and to
     "tqdm": {"log"},
     "transformers": {"encoder", "cross_encoder", "packing", "packed_attention", "optimisation", "demo/model"},
     "yaml": {"flags", "stages/run"},
-    "zstandard": {"files"},
+    "zstandard": {"compression"},
 }
 DISTRIBUTIONS = {"yaml": "PyYAML", "Stemmer": "PyStemmer", "faiss": "faiss-cpu"}  # where the names differ
 BROUGHT_ALONG = {"huggingface_hub": "transformers", "tokenizers": "transformers", "pytrec_eval": "mteb"}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bioemb import __version__
+from bioemb import __version__, manifest
 from bioemb.errors import ConfigError, DataError
 from bioemb.log import Funnel
 from bioemb.manifest import begin, describe, differences, finish, manifest_path, read_manifest, work_folder, work_key
@@ -108,6 +108,31 @@ def test_a_changed_input_is_named_and_a_moved_one_is_the_same(tmp_path, source):
     moved.write_text('{"a": 2}\n')
     with pytest.raises(ConfigError, match="0 in.jsonl was '.{32}', is '.{32}'"):
         begin(output, description(moved), overwrite=False)
+
+
+def test_many_inputs_have_one_hash_of_all_and_a_difference_is_still_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "LISTED_INPUTS", 3)
+    paths = [tmp_path / f"{name}.xml" for name in "abcde"]
+    for path in paths:
+        path.write_text(path.name)
+    assert list(describe("extract", {}, paths[:3])["inputs"]) == ["0 a.xml", "1 b.xml", "2 c.xml"]
+    many, output = describe("extract", {}, paths), tmp_path / "out.jsonl"
+    assert many["inputs"]["all inputs"].startswith("5 files, combined hash ") and len(many["inputs"]) == 1
+    assert describe("extract", {}, paths) == many
+    complete(output, many)
+    assert begin(output, many, overwrite=False) is False
+    paths[1].write_text("changed")
+    for others in (paths, paths[:4], [*paths[1:], paths[0]]):
+        with pytest.raises(ConfigError, match="all inputs was '5 files, combined hash .*', is '[45] files, combined "):
+            begin(output, describe("extract", {}, others), overwrite=False)
+
+
+def test_of_many_differences_the_first_are_said(tmp_path):
+    output, settings = tmp_path / "out.jsonl", {f"setting{number:02}": 1 for number in range(30)}
+    complete(output, describe("filter", settings, []))
+    with pytest.raises(ConfigError) as caught:
+        begin(output, describe("filter", dict.fromkeys(settings, 2), []), overwrite=False)
+    assert "setting07 was 1, is 2; and 22 more; use --overwrite" in str(caught.value)
 
 
 def test_what_was_not_made_here_is_not_replaced_unasked(tmp_path, source):

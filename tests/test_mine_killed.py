@@ -52,7 +52,7 @@ def commands(tmp_path_factory, tiny_encoder_folder) -> dict[str, list[str]]:
     mine = ["mine", "--model_name_or_path", model, "--input_file", str(examples), "--range_for_sampling", "1-100"]
     keys = ["--key_x", "abstract", "--key_y", "title", "--sim_threshold", "0.3"]
     return {
-        "mine": [*mine, "--max_positive_similarity", "none"],
+        "mine": [*mine, "--max_positive_similarity", "none", "--relative_margin", "none"],
         "filter": ["filter", "--model_path", model, "--folder_path", str(folder / "pairs"), *keys],
     }
 

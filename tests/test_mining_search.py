@@ -30,6 +30,7 @@ def mining(tmp_path, tiny_encoder_folder, monkeypatch) -> MineConfig:
         on_short="fewer",
         max_positive_similarity=None,
         bf16=False,
+        relative_margin=None,
     )
 
 
@@ -88,6 +89,11 @@ def test_an_index_that_cannot_be_made_is_refused_before_anything_is_encoded(mini
     with pytest.raises(ConfigError, match=words):
         mine.run(replace(mining, **settings))
     assert not Path(f"{mining.output_file}.work").exists()
+
+
+def test_parameters_of_an_index_that_has_none_are_refused(mining):
+    with pytest.raises(ConfigError, match="--index_parameters nprobe=64 .* and Flat is exact"):
+        replace(mining, index_parameters="nprobe=64")
 
 
 def test_shares_beyond_their_bounds_are_refused(mining):

@@ -40,6 +40,7 @@ def mining(tmp_path, tiny_encoder_folder, reranker, monkeypatch) -> MineConfig:
         on_short="fewer",
         reranker_name_or_path=str(reranker),
         reranker_margin=0.3,
+        relative_margin=None,
     )
 
 

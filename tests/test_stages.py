@@ -1,6 +1,6 @@
 """Mine and recipes on files: against plain computations with the same encoder, and run again."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +36,17 @@ def mining(tmp_path, tiny_encoder_folder, monkeypatch) -> MineConfig:
         on_short="fewer",
         max_positive_similarity=None,
         bf16=False,
+        relative_margin=None,
     )
+
+
+def naive_passages(config: MineConfig) -> list[str]:
+    return list(dict.fromkeys(text for row in read_rows(config.input_file) for text in (*row["pos"], *row["neg"])))
 
 
 def naive_candidates(config: MineConfig) -> list[set[str]]:
     """The texts that may be each row's negatives, by a plain ranking of all passages."""
-    rows = read_rows(config.input_file)
-    passages = list(dict.fromkeys(text for row in rows for text in (*row["pos"], *row["neg"])))
+    rows, passages = read_rows(config.input_file), naive_passages(config)
     encoder = Encoder.from_pretrained(config.model_name_or_path)
     scores = encoder.encode([row["query"] for row in rows], kind="query") @ encoder.encode(passages, kind="passage").T
     articles: dict[str, set[int]] = {}
@@ -87,6 +91,23 @@ def test_sampled_negatives_are_some_of_them_and_the_same_every_time(mining):
     assert Path(mining.output_file + "2.jsonl").read_bytes() == first
     mine.run(replace(mining, output_file=mining.output_file + "3.jsonl", seed=1))
     assert Path(mining.output_file + "3.jsonl").read_bytes() != first
+
+
+def test_by_default_a_negative_scores_at_most_nine_tenths_of_its_positive(mining, log):
+    everything = replace(mining, range_for_sampling="0-80", negative_number=80)
+    mine.run(everything)
+    settings = {field.name: field.default for field in fields(MineConfig)}
+    bounded = replace(everything, relative_margin=settings["relative_margin"], output_file=mining.output_file + "2")
+    assert "lower --relative_margin" not in log.text
+    mine.run(bounded)
+    assert "100 % of the rows are short of negatives, most" in log.text  # this model finds all texts alike
+    refused = 0
+    for row, all_of_it in zip(read_rows(bounded.output_file), read_rows(everything.output_file), strict=True):
+        bound = min(row["pos_scores"]) - abs(min(row["pos_scores"])) / 10
+        scored = zip(all_of_it["neg"], all_of_it["neg_scores"], strict=True)
+        assert row["neg"] == [text for text, score in scored if score <= bound + 1e-6]
+        refused += len(all_of_it["neg"]) - len(row["neg"])
+    assert refused > 100
 
 
 def test_another_rule_of_selection_costs_no_encoding_and_no_search(mining, monkeypatch):
@@ -153,6 +174,17 @@ def test_bad_ranges_are_said_before_anything_is_read(mining):
     for text in ("10", "5-2", "a-b"):
         with pytest.raises(ConfigError, match=text):
             mine.run(replace(mining, input_file="nowhere", range_for_sampling=text))
+
+
+def test_a_range_beyond_the_passages_ends_with_them(mining, monkeypatch):
+    others = [mining.output_file + name for name in (".all", ".beyond")]
+    for name, stop in zip(others, (len(naive_passages(mining)), 99_999_999_999), strict=True):
+        mine.run(replace(mining, output_file=name, range_for_sampling=f"2-{stop}", negative_number=90))
+    assert Path(others[0]).read_bytes() == Path(others[1]).read_bytes()
+    assert all(len(row["neg"]) > 70 for row in read_rows(others[1]))
+    monkeypatch.setattr(mine, "MOST_RANKS", 60)
+    with pytest.raises(ConfigError, match="ends at rank 70 of 80 passages; at most 60 are looked at"):
+        mine.run(replace(mining, range_for_sampling="2-70"))
 
 
 @pytest.fixture

@@ -17,7 +17,11 @@ class ExtractConfig:
     languages: tuple[str, ...] = flag("languages to keep, ISO 639-2; `all` keeps every language", ("eng",))
     min_title_words: int = flag("shortest title, in words", 3)
     min_abstract_words: int = flag("shortest abstract, in words", 30)
-    license: tuple[str, ...] = flag("licences of full texts to keep (`CC BY`, CC0, ...); `all` keeps any", ("all",))
+    license: tuple[str, ...] = flag(
+        "licences of full texts to keep (`CC BY`, CC0, ...), by PMC's metadata beside a file, else by its XML; `all` "
+        "keeps any",
+        ("all",),
+    )
     passages_per_article: int = flag("passages sampled from each full text", 3)
     min_passage_words: int = flag("shortest passage, in words", 60)
     max_passage_words: int = flag("longest passage, in words", 300)

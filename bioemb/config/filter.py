@@ -56,6 +56,11 @@ class FilterConfig:
         if self.max_rank is not None and self.pool_size is None:
             raise ConfigError(f"max_rank is {self.max_rank}, among how many? say --pool_size, such as 10000")
         require_at_least_one(max_rank=self.max_rank, pool_size=self.pool_size, batch_tokens=self.batch_tokens)
+        if self.max_rank is not None and self.max_rank >= self.pool_size:
+            raise ConfigError(
+                f"max_rank is {self.max_rank} and pool_size {self.pool_size}: every pair would be kept; a rank that is "
+                "to say something is far below the size of the pool"
+            )
         if self.key_x == self.key_y:
             raise ConfigError(f"key_x and key_y are both {self.key_x!r}; they name the two sides of a pair")
 

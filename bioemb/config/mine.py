@@ -31,14 +31,19 @@ class MineConfig:
     input_file: str = flag('examples {"query","pos",..} or pairs {"query","document",..}', output=False)
     output_file: str = flag('examples {"query","pos":[..],"neg":[..]}, as JSON lines', output=False)
     range_for_sampling: str = flag(
-        "ranks to sample from, `first-stop`: 0-based, stop excluded, positives counted", "10-210"
+        "ranks to sample from, `first-stop`: 0-based, stop excluded, positives counted; it ends with the passages",
+        "10-210",
     )
     negative_number: int = flag("negatives for each query", 15)
     candidate_pool: str | None = flag(
         'passages to mine from instead of the input\'s own: {"text": ..} a line', None, output=False
     )
     sampling: str = flag("how to choose within the range", "uniform", choices=("uniform", "top", "simans"))
-    relative_margin: float | None = flag("drop above positive - |positive| * this (NV-Retriever: 0.05)", None)
+    relative_margin: float | None = flag(
+        "drop above positive - |positive| * this (NV-Retriever: 0.05), most likely a positive that nobody marked; "
+        "`none` keeps them, as FlagEmbedding's hn_mine",
+        0.1,
+    )
     absolute_margin: float | None = flag("drop above positive - this", None)
     max_positive_similarity: float | None = flag(
         "drop what nearly copies a positive: passages whose cosine with one is at least this; `none` keeps them", 0.95
@@ -92,6 +97,11 @@ class MineConfig:
             raise ConfigError("nothing is asked of the reranker: --reranker_margin or --keep_reranker_scores")
         if self.reranker_margin is not None and not math.isfinite(self.reranker_margin):
             raise ConfigError(f"reranker_margin is {self.reranker_margin}; expected a number, in the reranker's scores")
+        if self.index_parameters and self.index_factory == "Flat":
+            raise ConfigError(
+                f"--index_parameters {self.index_parameters} says how an index that is not exact searches, and Flat is "
+                "exact: name one, such as --index_factory IVF4096,Flat, or leave the parameters out"
+            )
         for name in ("min_recall", "max_positive_similarity"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:

@@ -1,10 +1,13 @@
-"""Licences of full texts under the names that PMC uses: CC0, CC BY, CC BY-NC-ND, ...; "" when nothing says."""
+"""Licences of full texts under the names that PMC uses: CC0, CC BY, CC BY-NC-ND, ...; "" when nothing says.
+
+TDM, text and data mining only, is said in PMC's metadata, never in a full text.
+"""
 
 import re
 
 LICENSES = (
     *("CC0", "CC BY", "CC BY-SA", "CC BY-ND", "CC BY-NC", "CC BY-NC-SA", "CC BY-NC-ND"),
-    "Public domain",
+    *("Public domain", "TDM"),
 )
 DEED = re.compile(r"creativecommons\.org/licen[cs]es/(by(?:-(?:nc|nd|sa))*)", re.IGNORECASE)
 ZERO = re.compile(r"creativecommons\.org/publicdomain/zero|\bCC[ -]?0\b|creative commons (?:CC0|zero)", re.IGNORECASE)

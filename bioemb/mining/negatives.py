@@ -30,21 +30,13 @@ from typing import NamedTuple
 import numpy as np
 
 from bioemb.errors import ConfigError
+from bioemb.mining.candidates import Candidates, Context, check_ranking, corpus_size, read_candidates
 from bioemb.mining.draws import draw_distinct, streams, uniforms
 from bioemb.mining.negative_rule import NegativeRule
-from bioemb.mining.ragged import Lists, Ragged, is_listed, lowest, ragged
+from bioemb.mining.ragged import Lists, is_listed
 
 BLOCK = 1 << 20  # candidates looked at at once: the memory beside inputs and results stays below 100 MB
 SAMPLE, FILL = 0, 1  # purposes of the random streams
-
-
-class Context(NamedTuple):
-    """What else may be known, all of it optional. Identities are those of `records.Pair`; below 0 means unknown."""
-
-    row_keys: np.ndarray | None = None  # int [q]: hashes of the queries' content; without them, the row's number
-    corpus_size: int | None = None  # needed to fill up at random
-    query_identities: Lists | None = None  # [q], or q lists: the query's own identity and its positives'
-    passage_identities: np.ndarray | None = None  # [m]: a passage that shares one with the query is no negative
 
 
 class Selection(NamedTuple):
@@ -55,18 +47,6 @@ class Selection(NamedTuple):
     ranks: np.ndarray  # int64 [q, count], 0-based; -1 where there are fewer or filled at random
     dropped: dict[str, int]  # candidates by reason; with those chosen by rank they are all that was looked at
     short: dict[str, int]  # queries with too few candidates, by what became of them
-
-
-class _Rows(NamedTuple):
-    """A block of r queries with all that is known of them."""
-
-    first: int  # the number of the first, for messages
-    scores: np.ndarray  # [r, k]
-    ids: np.ndarray  # [r, k]
-    keys: np.ndarray  # [r]
-    positive: np.ndarray  # [r, 1], the lowest positive score
-    excluded: dict[str, Ragged]
-    identities: Ragged | None
 
 
 def select_negatives(
@@ -87,33 +67,18 @@ def select_negatives(
     The draw depends on (rule.seed, row key, passage id) alone: order, shards and restarts change nothing.
     Raises ConfigError for arrays that contradict each other or lack what the rule needs.
     """
-    scores, ids = _array(scores, np.floating, "scores"), _array(ids, np.integer, "ids")
-    _check_shapes(scores, ids, rule, context)
-    queries, k = len(ids), min(ids.shape[1], rule.range_stop)
-    keys = np.arange(queries) if context.row_keys is None else np.asarray(context.row_keys)
-    keys = ragged(keys, queries, np.int64, "row_keys").values
-    positive = _lowest_positive(positive_scores, queries, rule)
-    excluded = excluded_ids if isinstance(excluded_ids, Mapping) else {"positive or same text": excluded_ids}
-    excluded = {reason: lists for reason, lists in excluded.items() if lists is not None}
-    excluded = {
-        reason: ragged(lists, queries, np.int64, f"excluded_ids ({reason})") for reason, lists in excluded.items()
-    }
-    identities = _query_identities(context, queries)
-    parts = []
+    candidates = read_candidates((scores, ids), excluded_ids, positive_scores, rule, context)
+    queries, k = candidates.ids.shape
     step = max(BLOCK // max(k, rule.count), 1)
-    for begin in range(0, max(queries, 1), step):
-        at = slice(begin, min(begin + step, queries))
-        lists = {reason: listed.rows(at) for reason, listed in excluded.items()}
-        own = None if identities is None else identities.rows(at)
-        rows = _Rows(begin, scores[at, :k], ids[at, :k], keys[at], positive[at, None], lists, own)
-        parts.append(_select(rows, rule, context))
+    starts = range(0, max(queries, 1), step)
+    parts = [_select(candidates.rows(slice(at, min(at + step, queries))), rule, context) for at in starts]
     arrays = (np.concatenate([part[field] for part in parts]) for field in range(3))
     return Selection(*arrays, _total(part.dropped for part in parts), _total(part.short for part in parts))
 
 
-def _select(rows: _Rows, rule: NegativeRule, context: Context) -> Selection:
+def _select(rows: Candidates, rule: NegativeRule, context: Context) -> Selection:
     """The selection of one block of queries."""
-    _check_ranking(rows, context)
+    check_ranking(rows, context)
     eligible, dropped = np.ones(rows.ids.shape, dtype=bool), {}
     for reason, is_refused in _refusals(rows, rule, context):
         dropped[reason] = np.count_nonzero(eligible & is_refused)
@@ -130,7 +95,7 @@ def _select(rows: _Rows, rule: NegativeRule, context: Context) -> Selection:
     return Selection(ids, scores, ranks, dropped, _outcome(ids, is_short, rule))
 
 
-def _refusals(rows: _Rows, rule: NegativeRule, context: Context) -> Iterator[tuple[str, np.ndarray]]:
+def _refusals(rows: Candidates, rule: NegativeRule, context: Context) -> Iterator[tuple[str, np.ndarray]]:
     """(reason, bool [r, k]) of each ground for refusal; a candidate is counted under the first that applies."""
     scores, positive = rows.scores, rows.positive
     yield "padding", rows.ids < 0
@@ -151,7 +116,7 @@ def _refusals(rows: _Rows, rule: NegativeRule, context: Context) -> Iterator[tup
         yield "below min_score", scores < rule.min_score
 
 
-def _draw(rows: _Rows, eligible: np.ndarray, rule: NegativeRule) -> np.ndarray:
+def _draw(rows: Candidates, eligible: np.ndarray, rule: NegativeRule) -> np.ndarray:
     """Which eligible candidates [r, k] are taken: the `count` of highest priority in each row."""
     surplus = eligible.shape[1] - rule.count
     if surplus <= 0:
@@ -163,15 +128,15 @@ def _draw(rows: _Rows, eligible: np.ndarray, rule: NegativeRule) -> np.ndarray:
     return chosen & eligible
 
 
-def _by_rank(rows: _Rows, rule: NegativeRule) -> np.ndarray:
+def _by_rank(rows: Candidates, rule: NegativeRule) -> np.ndarray:
     return -np.arange(rows.ids.shape[1], dtype=np.float64)
 
 
-def _by_chance(rows: _Rows, rule: NegativeRule) -> np.ndarray:
+def _by_chance(rows: Candidates, rule: NegativeRule) -> np.ndarray:
     return uniforms(streams(rule.seed, rows.keys, SAMPLE)[:, None], rows.ids)
 
 
-def _by_weight(rows: _Rows, rule: NegativeRule) -> np.ndarray:
+def _by_weight(rows: Candidates, rule: NegativeRule) -> np.ndarray:
     """The logarithm of SimANS's weight plus Gumbel noise: the highest are a draw by weight without replacement."""
     gap = np.where(rows.ids < 0, 0, rows.scores) - rows.positive - rule.simans_b
     return -rule.simans_a * gap**2 - np.log(-np.log(_by_chance(rows, rule)))
@@ -180,7 +145,7 @@ def _by_weight(rows: _Rows, rule: NegativeRule) -> np.ndarray:
 PRIORITIES = {"top": _by_rank, "uniform": _by_chance, "simans": _by_weight}
 
 
-def _compact(rows: _Rows, chosen: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _compact(rows: Candidates, chosen: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The chosen candidates in order of rank: (ids, scores, ranks), each [r, count] and padded."""
     row, rank = np.nonzero(chosen)
     place = (np.cumsum(chosen, axis=1) - 1)[row, rank]
@@ -191,9 +156,9 @@ def _compact(rows: _Rows, chosen: np.ndarray, count: int) -> tuple[np.ndarray, n
     return ids, scores, ranks
 
 
-def _fill(rows: _Rows, ids: np.ndarray, scores: np.ndarray, rule: NegativeRule, context: Context) -> None:
+def _fill(rows: Candidates, ids: np.ndarray, scores: np.ndarray, rule: NegativeRule, context: Context) -> None:
     """Fill short rows in place with passages that are neither excluded nor ranked: those ranked were judged already."""
-    size = _corpus_size(context)
+    size = corpus_size(context)
     if size is None:
         raise ConfigError(
             f"some queries have fewer than {rule.count} negatives, and filling up at random needs to know the corpus: "
@@ -208,7 +173,7 @@ def _fill(rows: _Rows, ids: np.ndarray, scores: np.ndarray, rule: NegativeRule, 
         scores[i, known : known + len(drawn)] = np.nan
 
 
-def _is_free(ids: np.ndarray, row: int, rows: _Rows, passage_identities: np.ndarray | None) -> np.ndarray:
+def _is_free(ids: np.ndarray, row: int, rows: Candidates, passage_identities: np.ndarray | None) -> np.ndarray:
     """Which passages [n] are neither among the row's candidates nor excluded nor of its identity: bool [n]."""
     taken = np.concatenate([rows.ids[row], *(lists.row(row) for lists in rows.excluded.values())])
     is_free = ~np.isin(ids, taken)
@@ -235,79 +200,3 @@ def _total(counts: Iterator[Mapping[str, int]]) -> dict[str, int]:
     for each in counts:
         total.update(each)
     return {reason: int(count) for reason, count in total.items() if count}
-
-
-def _lowest_positive(positive_scores: Lists | None, queries: int, rule: NegativeRule) -> np.ndarray:
-    """The lowest positive score of each query, float64 [q]; nan where there is none and the rule needs none."""
-    if positive_scores is None:
-        result = np.full(queries, np.nan)
-    else:
-        result = lowest(ragged(positive_scores, queries, np.float64, "positive_scores"))
-    if rule.needs_positive_scores and np.isnan(result).any():
-        row = int(np.argmax(np.isnan(result)))
-        raise ConfigError(
-            f"query {row} (counted from 0) has no positive score, and the rule bounds negatives by it: "
-            "give one, or use neither a margin nor 'simans'"
-        )
-    return result
-
-
-def _query_identities(context: Context, queries: int) -> Ragged | None:
-    if (context.query_identities is None) != (context.passage_identities is None):
-        raise ConfigError("identities exclude by comparison: give both query_identities and passage_identities")
-    if context.query_identities is None:
-        return None
-    return ragged(context.query_identities, queries, np.int64, "query_identities")
-
-
-def _corpus_size(context: Context) -> int | None:
-    if context.passage_identities is None:
-        return context.corpus_size
-    rows = len(context.passage_identities)
-    if context.corpus_size not in (None, rows):
-        raise ConfigError(f"corpus_size is {context.corpus_size}, but passage_identities has {rows} rows")
-    return rows
-
-
-def _array(values: np.ndarray | Sequence, kind: type, name: str) -> np.ndarray:
-    """An array [q, k] of the kind of numbers. Raises ConfigError for anything else."""
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        array = np.empty(0, dtype=object)
-    if kind is np.floating and np.issubdtype(array.dtype, np.integer):
-        array = array.astype(np.float32)
-    if not np.issubdtype(array.dtype, kind):
-        raise ConfigError(
-            f"{name} are {'whole ' if kind is np.integer else ''}numbers [q, k], rows of one length, short ones ending "
-            f"in {'-1' if kind is np.integer else '-inf'}; got {str(values)[:60]}"
-        )
-    return array
-
-
-def _check_shapes(scores: np.ndarray, ids: np.ndarray, rule: NegativeRule, context: Context) -> None:
-    """Refuse rankings that are no pair of [q, k], or too short for the range to mean what it says."""
-    if ids.ndim != 2 or scores.shape != ids.shape:
-        raise ConfigError(f"scores and ids are both [q, k]; got {list(scores.shape)} and {list(ids.shape)}")
-    size = _corpus_size(context)
-    if size is not None and ids.shape[1] < min(rule.range_stop, size):
-        raise ConfigError(
-            f"{ids.shape[1]} candidates per query do not reach rank {rule.range_stop} of the range, "
-            f"and the corpus has {size} passages: search for k = {min(rule.range_stop, size)}"
-        )
-
-
-def _check_ranking(rows: _Rows, context: Context) -> None:
-    """Refuse rows whose scores rise, that name a passage twice, or one that the corpus does not have."""
-    scores, ordered = rows.scores, np.sort(rows.ids, axis=1)
-    size = _corpus_size(context)
-    complaints = {
-        "has scores that rise or are nan": np.isnan(scores[:, :1]).any(axis=1)
-        | ~(scores[:, 1:] <= scores[:, :-1]).all(axis=1),
-        "names a passage twice": ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1),
-        f"names a passage beyond the corpus of {size}": size is not None and (ordered >= size).any(axis=1),
-    }
-    for complaint, is_wrong in complaints.items():
-        if np.any(is_wrong):
-            row = rows.first + int(np.argmax(is_wrong))
-            raise ConfigError(f"query {row} (counted from 0) {complaint}; a ranking falls in score and names each once")

@@ -77,6 +77,11 @@ class RankCounts:
         self.counts = np.zeros(1, dtype=np.int64)  # by rank, as far as any has come
 
     @property
+    def highest(self) -> int:
+        """The worst rank of all; 0 where there is none."""
+        return len(self.counts) - 1
+
+    @property
     def total(self) -> int:
         return int(self.counts.sum())
 

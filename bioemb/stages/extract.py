@@ -17,6 +17,7 @@ from bioemb.config import ExtractConfig
 from bioemb.data import PairRules
 from bioemb.data.licenses import LICENSES
 from bioemb.data.pairs import SKIPPED_TYPES
+from bioemb.data.pmc_metadata import metadata_path
 from bioemb.errors import BioembError, ConfigError
 from bioemb.files import list_files, remove_leftovers
 from bioemb.flags import nearest, output_settings
@@ -34,7 +35,8 @@ def run(config: ExtractConfig) -> str:
     files = sorted(list_files(config.input_path, XML_SUFFIXES), key=natural_order)
     rules = make_rules(config)
     output = Path(config.output_file)
-    description = describe("extract", output_settings(config), files)
+    beside = [found for path in files if (found := metadata_path(path))]
+    description = describe("extract", output_settings(config), [*files, *beside])
     if not begin(output, description, config.overwrite):
         return f"{output} is complete; nothing to do"
     settings = {name: value for name, value in description["settings"].items() if name != "near_duplicate_threshold"}

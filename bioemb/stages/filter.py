@@ -151,6 +151,9 @@ def write_consistent(
                     out.write(json_line(_kept_record(located.record, scored, keys)))
                 else:
                     funnel.drop(reason if set(rules) == {NO_KIND} else f"{kind_of(located.record)}: {reason}")
+    highest = max(of.ranks.highest for of in statistics.values())
+    if config.max_rank is not None and highest <= config.max_rank:
+        logger.warning("--max_rank %d dropped nothing: no rank in this pool is above %d", config.max_rank, highest)
     if not funnel.kept:
         logger.warning("no pair was kept; %s.stats.json shows where the cosines lie", config.out_file_path)
     return funnel, statistics

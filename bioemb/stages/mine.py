@@ -25,6 +25,8 @@ from bioemb.stages.mining_selection import Chooser
 from bioemb.stages.mining_tables import open_tables, write_tables
 from bioemb.stages.reranking import Reranking
 
+MOST_RANKS = 16_384  # a block of 4,096 queries keeps 8 bytes for each: half a gigabyte, and sorts copies of them
+
 
 def run(config: MineConfig) -> str:
     """Mine and write; returns the summary. What cannot work is said before anything is encoded."""
@@ -53,6 +55,7 @@ def run(config: MineConfig) -> str:
         f"{len(tables.passages):,}",
         f"{tables.searched:,}",
     )
+    reach = on_all(lambda: reach_of(rule, tables.searched))
     encoding = {
         "inputs": inputs,
         "model": encoder.weights_hash,
@@ -63,8 +66,8 @@ def run(config: MineConfig) -> str:
     }
     vectors = encode_tables(encoder, tables, work / f"vectors-{work_key(encoding)}", config)
     index = [config.index_factory, config.index_parameters, config.use_gpu_for_searching]
-    found = work / f"neighbours-{work_key({**encoding, 'index': index, 'k': rule.range_stop})}"
-    neighbours = find_neighbours(vectors, found, rule.range_stop, config)
+    found = work / f"neighbours-{work_key({**encoding, 'index': index, 'k': reach})}"
+    neighbours = find_neighbours(vectors, found, reach, config)
     reranking = None
     if cross_encoder:
         scored = {"inputs": inputs, "model": cross_encoder.weights_hash, "length": cross_encoder.max_length}
@@ -110,6 +113,19 @@ def make_rule(config: MineConfig) -> NegativeRule:
     )
 
 
+def reach_of(rule: NegativeRule, searched: int) -> int:
+    """How many ranks are looked at: to the end of the range, or of the corpus. Raises ConfigError for too many."""
+    reach = min(rule.range_stop, searched)
+    if reach < rule.range_stop:
+        logger.info("the range ends at rank %d, with the last of the passages", reach)
+    if reach > MOST_RANKS:
+        raise ConfigError(
+            f"--range_for_sampling ends at rank {rule.range_stop:,} of {searched:,} passages; at most {MOST_RANKS:,} "
+            "are looked at for a query: end it there, or before"
+        )
+    return reach
+
+
 def load_encoder(config: MineConfig) -> Encoder:
     """The encoder with the flags' pooling, instructions and lengths; its vectors must be normalised."""
     query_prompt = prompt_from_instruction(
@@ -142,7 +158,7 @@ def write_output(
     reasons = "\n".join(f"  {reason:<36} {count:>11,}" for reason, count in counts["candidates"].items())
     shorts = "".join(f"\n  {reason:<36} {count:>11,}" for reason, count in counts["short rows"].items())
     return (
-        f"{funnel.table()}\ncandidates of ranks 0-{chooser.rule.range_stop}, why they were not taken\n{reasons}"
+        f"{funnel.table()}\ncandidates of ranks 0-{chooser.reach}, why they were not taken\n{reasons}"
         + (f"\nrows short of candidates{shorts}" if shorts else "")
         + (f"\nshare of the true neighbours that {config.index_factory} finds: {recall['recall']}" if recall else "")
         + f"\n{output}: {funnel.kept:,} examples with {counts['negatives']:,} negatives"

@@ -15,6 +15,7 @@ from bioemb.stages.mining_tables import Tables, read_examples
 from bioemb.stages.reranking import with_teacher_scores
 
 MANY_NEAR_DUPLICATES = 0.1  # of what was drawn: the model's cosines are all high then
+MANY_SHORT = 0.2  # of the rows: a margin that leaves them too few is too wide for the model
 
 
 def write_examples(
@@ -48,7 +49,7 @@ def write_examples(
         counts = {"candidates": dict(candidates), "short rows": dict(shorts), **totals}
         if not totals["negatives"] and chooser.rule.on_short != "fewer":
             raise ConfigError(no_negatives(counts, chooser.rule, chooser.tables.searched))
-    _warn(counts)
+    _warn(counts, funnel.as_dict()["read"])
     return funnel, counts
 
 
@@ -62,7 +63,7 @@ def no_negatives(counts: dict, rule: NegativeRule, searched: int) -> str:
     )
 
 
-def _warn(counts: dict) -> None:
+def _warn(counts: dict, rows: int) -> None:
     if not counts["negatives"]:
         logger.warning("no row has a negative; they are written without, as --on_short fewer says")
     near = counts["candidates"].get(NEAR_DUPLICATE, 0)
@@ -72,6 +73,13 @@ def _warn(counts: dict) -> None:
             "%.0f %% of what was drawn was taken for near-duplicates of a positive: where a model's cosines are all "
             "high, raise --max_positive_similarity, or say none",
             100 * near / drawn,
+        )
+    short, above = sum(counts["short rows"].values()), counts["candidates"].get("above relative margin", 0)
+    if short > MANY_SHORT * rows and above > sum(counts["candidates"].values()) / 2:
+        logger.warning(
+            "%.0f %% of the rows are short of negatives, most candidates being above the margin: where a model's "
+            "cosines are all high, lower --relative_margin, or say none",
+            100 * short / rows,
         )
 
 

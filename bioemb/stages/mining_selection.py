@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -51,6 +52,11 @@ class Chooser(NamedTuple):
         """How many blocks of rows there are."""
         return self.vectors.queries.count
 
+    @property
+    def reach(self) -> int:
+        """The number of ranks that are looked at: the corpus may end before the range does."""
+        return min(self.rule.range_stop, self.tables.searched)
+
     def choose(self, index: int) -> Choice:
         """The negatives of one block of rows."""
         span = self.vectors.queries.span(index)
@@ -58,38 +64,43 @@ class Chooser(NamedTuple):
         positive_scores = _positive_scores(self.vectors.queries.read(index), self.vectors.passages, rows["positives"])
         select = self._selector(index, rows, positive_scores)
         if self.reranking is None:
-            return Choice(select(None), rows["positives"], positive_scores, None)
+            return Choice(select(np.arange(len(rows["query"])), None, 0), rows["positives"], positive_scores, None)
         confirmed = self.reranking.confirm(index, span.start, rows, select, self.tables.passages)
         return Choice(confirmed.selection, rows["positives"], positive_scores, confirmed)
 
-    def _selector(self, index: int, rows: dict, positive_scores: list) -> Callable[[list | None], Selection]:
-        """From lists of vetoed passages (None: there is no veto) to the block's selection."""
-        scores, ids = merge_keys([found.read(index) for found in self.neighbours], self.rule.range_stop)
+    def _selector(self, index: int, block: dict, positive_scores: list) -> Callable[..., Selection]:
+        """From some of the block's rows and lists of passages vetoed for them (None: no veto), and a number of
+        negatives beyond the rule's, to their selection."""
         span, tables = self.vectors.queries.span(index), self.tables
+        scores, ids = merge_keys([found.read(index) for found in self.neighbours], self.reach)
+        positives = block["positives"]
         exclusions = {
             "positive or same text": [tables.exclusions.same_text(row) for row in range(span.start, span.stop)],
             "same article or linked": [
-                tables.exclusions.same_identity(_articles(tables, identity, positives))
-                for identity, positives in zip(rows["identity"], rows["positives"], strict=True)
+                tables.exclusions.same_identity(_articles(tables, identity, own))
+                for identity, own in zip(block["identity"], positives, strict=True)
             ],
         }
         row_keys = np.array(
-            [
-                stable_hash(json.dumps([query, positives]))
-                for query, positives in zip(rows["query"], rows["positives"], strict=True)
-            ]
+            [stable_hash(json.dumps([query, own])) for query, own in zip(block["query"], positives, strict=True)]
         )
-        context = Context(row_keys=row_keys, corpus_size=tables.searched)
 
-        def select(vetoed: list | None, copies: list | None = None) -> Selection:
-            excluded = {**exclusions, NEAR_DUPLICATE: copies, VETOED: vetoed}
-            return select_negatives(scores, ids, excluded, positive_scores, self.rule, context)
+        def select(rows: np.ndarray, vetoed: list | None, spare: int, copies: list | None = None) -> Selection:
+            excluded = {reason: _some(lists, rows) for reason, lists in exclusions.items()}
+            excluded |= {NEAR_DUPLICATE: copies, VETOED: vetoed}
+            rule = replace(self.rule, count=self.rule.count + spare)
+            context, own = Context(row_keys[rows], tables.searched), _some(positive_scores, rows)
+            return select_negatives(scores[rows], ids[rows], excluded, own, rule, context)
 
-        def select_others(vetoed: list | None) -> Selection:
+        def select_others(rows: np.ndarray, vetoed: list | None, spare: int) -> Selection:
             take, bound = self.vectors.passages.take, self.max_positive_similarity
-            return select_without_copies(partial(select, vetoed), rows["positives"], take, bound)
+            return select_without_copies(partial(select, rows, vetoed, spare), _some(positives, rows), take, bound)
 
         return select if self.max_positive_similarity is None else select_others
+
+
+def _some(lists: list, rows: np.ndarray) -> list:
+    return [lists[row] for row in rows.tolist()]
 
 
 def _articles(tables: Tables, identity: int | None, positives: list[int]) -> list[int]:

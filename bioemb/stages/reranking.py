@@ -34,7 +34,7 @@ class Reranking(NamedTuple):
     def confirm(self, index: int, first: int, rows: dict, select: Callable, passages: "Dataset") -> Confirmed:
         """The confirmed selection of a block of rows, the first of which has this number.
 
-        rows: their "query" and "positives"; select: from lists of vetoed passages to a Selection.
+        rows: their "query" and "positives"; select: as `select_confirmed` takes it.
         """
         kept = ScoredPairs(self.folder / f"block-{index:06d}.npy")
 
