@@ -13,6 +13,7 @@ from bioemb.config.inspect import InspectConfig
 from bioemb.config.mine import MineConfig
 from bioemb.config.run import RunConfig
 from bioemb.config.score import ScoreConfig
+from bioemb.config.search import SearchConfig
 from bioemb.config.train import TrainConfig
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "MineConfig",
     "RunConfig",
     "ScoreConfig",
+    "SearchConfig",
     "TrainConfig",
 ]

@@ -27,6 +27,7 @@ _HOME = {
     "list_names": "local_tasks",
     "read_scores": "scores",
     "require_data": "hub",
+    "task_label": "task_names",
 }
 __all__ = list(_HOME)  # noqa: PLE0604
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from bioemb.config import DecontaminateConfig
 from bioemb.data.contamination import EvaluationIndex
 from bioemb.errors import ConfigError, DataError
-from bioemb.evaluation import EvaluationText, evaluation_texts, find_tasks, list_names
+from bioemb.evaluation import EvaluationText, evaluation_texts, find_tasks, list_names, task_label
 from bioemb.files import (
     RECORD_SUFFIXES,
     Located,
@@ -44,7 +44,7 @@ def run(config: DecontaminateConfig) -> str:
         raise DataError(
             "no TASK.jsonl and no TASK/corpus.jsonl here; or name tasks of mteb's: --task", config.local_data
         )
-    revisions = {task.metadata.name: str(task.metadata.revision) for task in tasks}
+    revisions = {task_label(task): str(task.metadata.revision) for task in tasks}
     description = describe("decontaminate", {**output_settings(config), "tasks": revisions}, files)
     if not begin(output, description, config.overwrite):
         return f"{output} is complete; nothing to do"
