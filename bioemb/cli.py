@@ -16,6 +16,7 @@ COMMANDS = {
     "download": (config.DownloadConfig, "bioemb.stages.download"),
     **STAGES,
     "inspect": (config.InspectConfig, "bioemb.stages.inspect"),
+    "search": (config.SearchConfig, "bioemb.stages.search"),
     "run": (config.RunConfig, "bioemb.stages.run"),
     "demo": (config.DemoConfig, "bioemb.stages.demo"),
 }
@@ -46,7 +47,7 @@ def run_command(command: str, words: list[str], program: str) -> int:
     try:
         settings = parse(config_class, words, program)
         summary = importlib.import_module(module).run(settings)
-        if is_first_process():
+        if summary and is_first_process():
             print(summary)
     except BioembError as error:
         return complain(program, error, str(error))

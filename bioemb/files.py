@@ -158,7 +158,7 @@ def _as_text(value: Any) -> str:
 
 def _read_json(path: Path) -> Iterator[Located]:
     with open_read(path) as handle:
-        lines = ((number, line) for number, line in enumerate(_lines(handle, path), start=1) if line.strip())
+        lines = ((number, line) for number, line in enumerate(text_lines(handle, path), start=1) if line.strip())
         first = True
         for number, line in lines:
             if first and line.lstrip().startswith("["):
@@ -168,7 +168,8 @@ def _read_json(path: Path) -> Iterator[Located]:
             yield Located(_object(line, path, number), path, number)
 
 
-def _lines(handle: io.BufferedIOBase, path: Path) -> Iterator[str]:
+def text_lines(handle: io.BufferedIOBase, path: Path) -> Iterator[str]:
+    """The lines of what `open_read` opened, as UTF-8. Raises DataError naming the line."""
     number = 1
     try:
         for number, raw in enumerate(handle, start=1):
@@ -192,7 +193,7 @@ def _object(line: str, path: Path, number: int) -> dict[str, Any]:
 
 def _read_array(path: Path) -> Iterator[Located]:
     with open_read(path) as handle:
-        values = _decode("".join(_lines(handle, path)), path, 1)
+        values = _decode("".join(text_lines(handle, path)), path, 1)
     for number, value in enumerate(values, start=1):
         if not isinstance(value, dict):
             raise DataError(f"element {number}: expected a JSON object, got {_describe(value)}", path)

@@ -3,6 +3,7 @@
 Names are those that the field's users type already; the second name of a flag is its synonym elsewhere.
 """
 
+from bioemb.config.decontaminate import DecontaminateConfig
 from bioemb.config.demo import DemoConfig
 from bioemb.config.download import DownloadConfig
 from bioemb.config.evaluate import EvaluateConfig
@@ -12,9 +13,11 @@ from bioemb.config.inspect import InspectConfig
 from bioemb.config.mine import MineConfig
 from bioemb.config.run import RunConfig
 from bioemb.config.score import ScoreConfig
+from bioemb.config.search import SearchConfig
 from bioemb.config.train import TrainConfig
 
 __all__ = [
+    "DecontaminateConfig",
     "DemoConfig",
     "DownloadConfig",
     "EvaluateConfig",
@@ -24,5 +27,6 @@ __all__ = [
     "MineConfig",
     "RunConfig",
     "ScoreConfig",
+    "SearchConfig",
     "TrainConfig",
 ]

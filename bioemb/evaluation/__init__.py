@@ -16,14 +16,18 @@ _HOME = {
     "BM25": "bm25",
     "Comparison": "comparison",
     "EncoderForMteb": "encoder_adapter",
+    "EvaluationText": "task_texts",
     "Part": "scores",
     "TaskScore": "scores",
     "compare": "comparison",
     "evaluate": "running",
+    "evaluation_texts": "task_texts",
     "find_tasks": "task_names",
     "hub_is_reachable": "hub",
+    "list_names": "local_tasks",
     "read_scores": "scores",
     "require_data": "hub",
+    "task_label": "task_names",
 }
 __all__ = list(_HOME)  # noqa: PLE0604
 

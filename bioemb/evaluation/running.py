@@ -65,7 +65,7 @@ def _saved_score(folder: Path, task: AbsTask) -> TaskScore | None:
 
 def _run(model: EncoderForMteb | BM25, task: AbsTask, cache: mteb.ResultCache, overwrite: bool) -> TaskScore:
     was_loaded = task.data_loaded
-    _load(task)
+    load_data(task)
     with tempfile.TemporaryDirectory() as predictions:
         results = mteb.evaluate(
             model,
@@ -83,7 +83,8 @@ def _run(model: EncoderForMteb | BM25, task: AbsTask, cache: mteb.ResultCache, o
     return TaskScore(task_label(task), task.metadata.main_score, score, task.metadata.revision, parts)
 
 
-def _load(task: AbsTask) -> None:
+def load_data(task: AbsTask) -> None:
+    """Load the task's data through mteb. Raises DataError where they cannot be had."""
     if isinstance(task, AbsTaskAggregate):
         return  # its tasks are loaded one by one
     try:

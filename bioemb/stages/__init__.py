@@ -6,6 +6,7 @@ from bioemb import config
 STAGES = {
     "extract": (config.ExtractConfig, "bioemb.stages.extract"),
     "filter": (config.FilterConfig, "bioemb.stages.filter"),
+    "decontaminate": (config.DecontaminateConfig, "bioemb.stages.decontaminate"),
     "mine": (config.MineConfig, "bioemb.stages.mine"),
     "score": (config.ScoreConfig, "bioemb.stages.score"),
     "train": (config.TrainConfig, "bioemb.stages.train"),

@@ -1,0 +1,197 @@
+"""`bioemb search`: queries in, from flags, a prompt or a pipe; a corpus's closest passages out.
+
+The passages' vectors are kept in blocks under the hash of weights and texts, and read from disk for each query: memory
+holds one block of them, however large the corpus. Nothing is approximate.
+"""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bioemb.blocks import BlockFolder
+from bioemb.config import SearchConfig
+from bioemb.encoder import Encoder
+from bioemb.encoding import choose_bf16, encode_to_blocks
+from bioemb.errors import BioembError, DataError
+from bioemb.log import is_first_process, logger
+from bioemb.manifest import work_folder, work_key
+from bioemb.mining.search import merge_keys, pack
+from bioemb.processes import join_processes, on_all, on_first
+from bioemb.stages.evaluate import model_names
+from bioemb.stages.search_corpus import Corpus, open_corpus
+from bioemb.stages.search_text import Answer, Look, show, show_beside
+
+BLOCK_ROWS = 4096  # passages encoded before they are on disk, and searched at once
+PROMPT = "query> "
+
+
+def run(config: SearchConfig) -> str:
+    """Encode what is not encoded yet, then answer; returns the answers to --query, '' after a prompt or a pipe."""
+    join_processes()
+    work = Path(config.work_folder) if config.work_folder else work_folder(config.corpus[0].rstrip("/"))
+    for query in config.query:
+        check_query(query)
+    paths = [path for path in (config.baseline_model_path, config.model_path) if path is not None]
+    names = model_names(paths)
+    corpus = on_first(lambda: open_corpus(config.corpus, work))
+    models = [open_model(path, corpus, work, config) for path in paths]
+    if not is_first_process():
+        return ""
+    desk = Desk(corpus, models, names, config)
+    if config.query:
+        return ("\n" if config.json else "\n\n").join(desk.answer(query) for query in config.query)
+    logger.info("%s passages; type a query, Ctrl-D to leave", f"{len(corpus.passages):,}")
+    with suppress(KeyboardInterrupt, BrokenPipeError):
+        converse(desk)
+    return ""
+
+
+class Model(NamedTuple):
+    """An encoder and its vectors of all passages."""
+
+    encoder: Encoder
+    vectors: BlockFolder
+    bf16: bool
+
+
+def open_model(path: str, corpus: Corpus, work: Path, config: SearchConfig) -> Model:
+    """Load a model and encode with it the passages that it has no vectors of yet."""
+
+    def load() -> Encoder:
+        encoder = Encoder.from_pretrained(path, pooling=config.pooling_method, normalize=True).to_best_device()
+        encoder.set_max_length(config.query_max_len, config.passage_max_len)
+        return encoder
+
+    encoder = on_all(load)
+    bf16 = on_first(lambda: choose_bf16(config.bf16, encoder.device))
+    made_from = {
+        "passages": corpus.key,
+        "model": encoder.weights_hash,
+        "bf16": bf16,
+        "length": encoder.max_length["passage"],
+        "prompt": encoder.layout.prompts["passage"],
+        "pooling": encoder.layout.pooling,
+    }
+    vectors = BlockFolder(work / f"searched-{work_key(made_from)}", len(corpus.passages), BLOCK_ROWS)
+    encode_to_blocks(encoder, corpus.passages["text"], "passage", vectors, batch_tokens=config.batch_tokens, bf16=bf16)
+    return Model(encoder, vectors, bf16)
+
+
+def find(query: np.ndarray, vectors: BlockFolder, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k closest passages of one query [d]: cosines [<= k] falling, ids [<= k], ties by rising id.
+
+    NumpySearcher, which is made for many queries, multiplies a single one as if it were 256.
+    """
+    best = np.zeros((1, 0), np.uint64)
+    for rows, block in vectors.blocks():
+        scores = (block @ query)[None]  # [1, c]
+        best = merge_top([best, pack(scores, np.arange(rows.start, rows.stop)[None])], k)
+    scores, ids = merge_keys([best], k)
+    there = ids[0] >= 0
+    return scores[0][there], ids[0][there]
+
+
+def merge_top(keys: list[np.ndarray], k: int) -> np.ndarray:
+    """The k largest of packed candidates [1, n]."""
+    joined = np.concatenate(keys, axis=1)
+    return joined if joined.shape[1] <= k else np.partition(joined, joined.shape[1] - k, axis=1)[:, -k:]
+
+
+class Desk:
+    """Where queries are answered: by one model, or by a baseline and a model."""
+
+    def __init__(self, corpus: Corpus, models: Sequence[Model], names: Sequence[str], config: SearchConfig):
+        self.corpus, self.models, self.names, self.config = corpus, models, names, config
+
+    def answer(self, query: str) -> str:
+        """What is said to a query. Raises DataError for one that cannot be answered."""
+        query = check_query(query)
+        self._warn_of_length(query)
+        answers = [self._search(model, query) for model in self.models]
+        if self.config.json:
+            return as_json(query, answers)
+        look = look_of(self.config)
+        shown = show(query, answers[0], look) if len(answers) == 1 else show_beside(query, self.names, answers, look)
+        return f"{query}\n{shown}" if self.config.query else shown
+
+    def _search(self, model: Model, query: str) -> list[Answer]:
+        options = {"batch_tokens": self.config.batch_tokens, "bf16": model.bf16}
+        (vector,) = model.encoder.encode([query], kind="query", **options)
+        scores, ids = find(vector, model.vectors, self.config.top)
+        rows = [self.corpus.passages[number] for number in ids.tolist()]
+        return [Answer(row["id"], score, row["text"]) for row, score in zip(rows, scores.tolist(), strict=True)]
+
+    def _warn_of_length(self, query: str) -> None:
+        encoder = self.models[-1].encoder
+        limit = encoder.max_length["query"]
+        if len(encoder.tokenizer(query, truncation=True, max_length=limit + 1)["input_ids"]) > limit:
+            logger.warning(
+                "the query is longer than the %d tokens that the model reads; its end is not looked at", limit
+            )
+
+
+def check_query(query: str) -> str:
+    """The query without spaces around it. Raises DataError for what is no query."""
+    try:
+        query.encode("utf-8")
+    except UnicodeEncodeError:
+        raise DataError("the query is not UTF-8; check the terminal's encoding (LANG=C.UTF-8)") from None
+    if not query.strip():
+        raise DataError("the query is empty; type some words")
+    return query.strip()
+
+
+def as_json(query: str, answers: Sequence[Sequence[Answer]]) -> str:
+    """One line: the query, the model's results, and those of the baseline where there is one."""
+    *baseline, own = [
+        [{"rank": rank, **answer._asdict()} for rank, answer in enumerate(some, start=1)] for some in answers
+    ]
+    return json.dumps(
+        {"query": query, "results": own, **({"baseline_results": baseline[0]} if baseline else {})}, ensure_ascii=False
+    )
+
+
+def look_of(config: SearchConfig) -> Look:
+    """As wide as the terminal; in colour on a terminal, unless NO_COLOR is set."""
+    with_colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return Look(max(shutil.get_terminal_size().columns, 20), with_colour, config.full)
+
+
+def converse(desk: Desk) -> None:
+    """Answer one line after the other, to the end of the input; what cannot be answered is said, and the next read."""
+    queries = typed_queries() if sys.stdin.isatty() else piped_queries()
+    for query in queries:
+        try:
+            answer = desk.answer(query)
+        except BioembError as error:
+            print(f"bioemb search: {error}", file=sys.stderr, flush=True)
+            continue
+        print(answer if desk.config.json else f"{answer}\n", flush=True)
+
+
+def typed_queries() -> Iterator[str]:
+    """Lines that are typed at the prompt, to be edited and recalled as in a shell; empty ones ask again."""
+    with suppress(ImportError):
+        import readline  # noqa: F401 - input() edits with it
+    while True:
+        try:
+            query = input(PROMPT)
+        except EOFError:
+            return
+        except UnicodeDecodeError:
+            query = "\udcff"  # no character: `check_query` has the words for it
+        if query.strip():
+            yield query
+
+
+def piped_queries() -> Iterator[str]:
+    """Lines of the standard input."""
+    for line in sys.stdin.buffer:
+        yield line.decode("utf-8", "surrogateescape")
