@@ -6,8 +6,21 @@ Pure: facts in, Markdown out. What is learnt later, scores of an evaluation say,
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "biomedical", "text-embeddings-inference")
+import yaml
+
+from bioemb.errors import DataError
+
+TAGS = (
+    "bioemb",  # by which a card is known to be ours
+    "sentence-transformers",
+    "sentence-similarity",
+    "feature-extraction",
+    "biomedical",
+    "text-embeddings-inference",
+)
+FRONT = re.compile(r"---\n(.*?\n)---\n", re.DOTALL)  # YAML metadata at the top of a card
 POOL = {  # transformers' last hidden state [n, t, d] and the mask [n, t, 1] to vectors [n, d]
     "mean": "(hidden * mask).sum(1) / mask.sum(1)",
     "cls": "hidden[:, 0]",
@@ -15,6 +28,8 @@ POOL = {  # transformers' last hidden state [n, t, d] and the mask [n, t, 1] to 
     "max": "hidden.masked_fill(mask == 0, -torch.inf).amax(1)",
 }
 SERVER_POOLING = {"mean": "mean", "cls": "cls", "last": "last-token"}  # text-embeddings-inference has no max
+EVALUATION = "Evaluation"  # the section that an evaluation fills
+NO_SCORES = "None yet: `bioemb evaluate --model_path THIS_FOLDER --task ...` writes scores here."
 MOST_VALUES = 12  # of a column, shown in a row of the table
 
 
@@ -59,7 +74,8 @@ def model_card(facts: Facts) -> str:
         f"## Use\n\n{_use(facts)}\n",
         f"## Training data\n\n{_data(facts)}\n",
         f"## Recipe\n\n{_recipe(facts)}\n",
-        f"## Evaluation\n\n{_held_out(facts)}\n",
+        *([f"## Held-out queries\n\n{_held_out(facts)}\n"] if facts.held_out else []),
+        f"## {EVALUATION}\n\n{NO_SCORES}\n",
         f"## Limits\n\n{_limits()}\n",
     ]
     return "\n".join(parts)
@@ -73,6 +89,26 @@ def with_section(card: str, title: str, body: str) -> str:
         return f"{card.rstrip()}\n\n{section}"
     rest = card[found.end() :]
     return card[: found.start()] + section + ("\n" + rest if rest else "")
+
+
+def with_metadata(card: str, key: str, value: Any) -> str:
+    """The card with this value under a key of its YAML metadata; every other line stays as it is.
+
+    Raises DataError where the card has no metadata.
+    """
+    front = FRONT.match(card)
+    if front is None:
+        raise DataError("the model card does not begin with metadata between lines of ---")
+    entry = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True)
+    old = re.search(rf"^{re.escape(key)}:.*\n(?:[ -].*\n|\n)*", front[1], re.MULTILINE)
+    lines = front[1][: old.start()] + entry + front[1][old.end() :] if old else front[1] + entry
+    return card[: front.start(1)] + lines + card[front.end(1) :]
+
+
+def is_ours(card: str) -> bool:
+    """Whether this is a card that `model_card` made, whatever else has been written into it since."""
+    front = FRONT.match(card)
+    return front is not None and f"- {TAGS[0]}" in front[1].splitlines()
 
 
 def _metadata(facts: Facts) -> str:
@@ -172,8 +208,6 @@ def _recipe(facts: Facts) -> str:
 
 
 def _held_out(facts: Facts) -> str:
-    if not facts.held_out:
-        return "None yet: `bioemb evaluate --model_path THIS_FOLDER --task ...` scores it on mteb's tasks."
     lines = ["| held-out queries of the training data | before | after |", "|---|---|---|"]
     for name, score in facts.held_out.items():
         before = facts.held_out_before.get(name)

@@ -3,6 +3,7 @@
 Names are those that the field's users type already; the second name of a flag is its synonym elsewhere.
 """
 
+from bioemb.config.compare import CompareConfig
 from bioemb.config.demo import DemoConfig
 from bioemb.config.download import DownloadConfig
 from bioemb.config.evaluate import EvaluateConfig
@@ -15,6 +16,7 @@ from bioemb.config.score import ScoreConfig
 from bioemb.config.train import TrainConfig
 
 __all__ = [
+    "CompareConfig",
     "DemoConfig",
     "DownloadConfig",
     "EvaluateConfig",
