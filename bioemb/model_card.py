@@ -5,12 +5,16 @@ Pure: facts in, Markdown out. What is learnt later, scores of an evaluation say,
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from bioemb.card_data import TrainingSet, data_section
 from bioemb.errors import DataError
+
+if TYPE_CHECKING:
+    from bioemb.lineage import Origin
 
 TAGS = (
     "bioemb",  # by which a card is known to be ours
@@ -30,17 +34,6 @@ POOL = {  # transformers' last hidden state [n, t, d] and the mask [n, t, 1] to 
 SERVER_POOLING = {"mean": "mean", "cls": "cls", "last": "last-token"}  # text-embeddings-inference has no max
 EVALUATION = "Evaluation"  # the section that an evaluation fills
 NO_SCORES = "None yet: `bioemb evaluate --model_path THIS_FOLDER --task ...` writes scores here."
-MOST_VALUES = 12  # of a column, shown in a row of the table
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """One entry of the training data: its name, rows, and how many of them say what of `kind` and `license`."""
-
-    name: str
-    rows: int
-    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    is_hub: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +57,7 @@ class Facts:
     held_out: Mapping[str, float]
     held_out_before: Mapping[str, float]
     version: str
+    origins: "Sequence[Origin]" = ()  # of the training data, the first stage first
 
 
 def model_card(facts: Facts) -> str:
@@ -72,7 +66,7 @@ def model_card(facts: Facts) -> str:
         _metadata(facts),
         f"# {facts.name}\n\n{_summary(facts)}\n",
         f"## Use\n\n{_use(facts)}\n",
-        f"## Training data\n\n{_data(facts)}\n",
+        f"## Training data\n\n{data_section(facts.sets, facts.origins)}\n",
         f"## Recipe\n\n{_recipe(facts)}\n",
         *([f"## Held-out queries\n\n{_held_out(facts)}\n"] if facts.held_out else []),
         f"## {EVALUATION}\n\n{NO_SCORES}\n",
@@ -179,22 +173,6 @@ text-embeddings-router --model-id {facts.name} --pooling {SERVER_POOLING[facts.p
 ```
 """
     return use.rstrip()
-
-
-def _data(facts: Facts) -> str:
-    columns = [column for column in ("kind", "license") if any(some.counts.get(column) for some in facts.sets)]
-    lines = ["| " + " | ".join(["set", "rows", *columns]) + " |", "|" + "---|" * (2 + len(columns))]
-    for some in facts.sets:
-        cells = [some.name, f"{some.rows:,}", *(_counts(some.counts.get(column, {})) for column in columns)]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines)
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    words = [f"{value or 'not said'} {count:,}" for value, count in ordered[:MOST_VALUES]]
-    rest = sum(count for _, count in ordered[MOST_VALUES:])
-    return ", ".join([*words, *([f"others {rest:,}"] if rest else [])])
 
 
 def _recipe(facts: Facts) -> str:

@@ -17,9 +17,17 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 ROWS = (  # a file imports from rows above its own here, and from its own package; "data/" is a whole package
     ("", "records", "errors", "log"),  # "" is bioemb/__init__.py: the version
-    ("flags", "files", "blocks", "tables", "pooling", "distributed", "model_card"),
-    ("processes", "config/", "manifest", "data/", "losses/", "mining/"),  # the last three are strangers to all of these
-    ("model_folder", "encoding", "gradcache", "packing"),
+    ("flags", "files", "blocks", "tables", "pooling", "distributed", "card_data"),
+    (
+        "processes",
+        "config/",
+        "manifest",
+        "model_card",
+        "data/",
+        "losses/",
+        "mining/",
+    ),  # the last three are strangers to all of these
+    ("model_folder", "encoding", "gradcache", "packing", "lineage", "hub_upload"),
     ("encoder",),
     ("cross_encoder",),
     ("averaging", "batch_targets", "checkpoint", "held_out", "lora", "optimisation", "run_log", "updates", "watching"),

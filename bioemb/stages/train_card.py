@@ -2,13 +2,17 @@
 
 import dataclasses
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bioemb import __version__
+from bioemb.card_data import TrainingSet
 from bioemb.config import TrainConfig
+from bioemb.files import RECORD_SUFFIXES, list_files
+from bioemb.lineage import Origin, trace
 from bioemb.losses.checks import loss_name
-from bioemb.model_card import Facts, TrainingSet, model_card
+from bioemb.model_card import Facts, model_card
 
 if TYPE_CHECKING:
     from bioemb.encoder import Encoder
@@ -47,7 +51,13 @@ def _facts(trainer: "Trainer", encoder: "Encoder", sets: list[TrainingSet], scor
         held_out=scores,
         held_out_before=trainer.log.scores_at(0),
         version=__version__,
+        origins=_origins(config.train_data),
     )
+
+
+def _origins(train_data: Sequence[str]) -> list[Origin]:
+    local = [name for name in train_data if Path(name).exists()]
+    return trace(list_files(local, RECORD_SUFFIXES)) if local else []
 
 
 def _changed(config: TrainConfig) -> list[tuple[str, str]]:
