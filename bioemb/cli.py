@@ -17,6 +17,7 @@ COMMANDS = {
     **STAGES,
     "compare": (config.CompareConfig, "bioemb.stages.compare"),
     "inspect": (config.InspectConfig, "bioemb.stages.inspect"),
+    "push": (config.PushConfig, "bioemb.stages.push"),
     "run": (config.RunConfig, "bioemb.stages.run"),
     "demo": (config.DemoConfig, "bioemb.stages.demo"),
 }

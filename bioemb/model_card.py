@@ -99,6 +99,17 @@ def with_metadata(card: str, key: str, value: Any) -> str:
     return card[: front.start(1)] + lines + card[front.end(1) :]
 
 
+def for_hub(card: str, repo_id: str) -> str:
+    """The card whose programs load the model by its name on the hub, in place of its folder's."""
+    title = re.search(r"^# (.+)$", card, re.MULTILINE)
+    use = re.search(r"^## Use\n.*?(?=^## |\Z)", card, re.MULTILINE | re.DOTALL)
+    if title is None or use is None:
+        return card
+    programs = use[0].replace(f'("{title[1]}")', f'("{repo_id}")')
+    programs = programs.replace(f"--model-id {title[1]} ", f"--model-id {repo_id} ")
+    return card[: use.start()] + programs + card[use.end() :]
+
+
 def is_ours(card: str) -> bool:
     """Whether this is a card that `model_card` made, whatever else has been written into it since."""
     front = FRONT.match(card)

@@ -11,6 +11,7 @@ from bioemb.config.extract import ExtractConfig
 from bioemb.config.filter import FilterConfig
 from bioemb.config.inspect import InspectConfig
 from bioemb.config.mine import MineConfig
+from bioemb.config.push import PushConfig
 from bioemb.config.run import RunConfig
 from bioemb.config.score import ScoreConfig
 from bioemb.config.train import TrainConfig
@@ -24,6 +25,7 @@ __all__ = [
     "FilterConfig",
     "InspectConfig",
     "MineConfig",
+    "PushConfig",
     "RunConfig",
     "ScoreConfig",
     "TrainConfig",
