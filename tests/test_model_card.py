@@ -1,5 +1,6 @@
 """The model card: its metadata as YAML reads it, its programs as Python runs them, its numbers as they are."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from bioemb.card_data import TrainingSet
 from bioemb.encoder import Encoder
 from bioemb.lineage import Origin
 from bioemb.manifest import describe, finish
-from bioemb.model_card import POOL, Facts, model_card, with_section
+from bioemb.model_card import POOL, SERVER_POOLING, Facts, model_card, with_section
 from bioemb.stages import train
 
 FACTS = Facts(
@@ -138,6 +139,26 @@ def test_the_cards_programs_give_the_encoders_vectors(config, monkeypatch, pooli
     )
     assert "| train.jsonl | 14 |" in card and str(config.output_dir) not in card
     assert re.search(r"\| mrr \| 0\.\d{4} \| [01]\.\d{4} \|", card)
+
+
+@pytest.mark.parametrize("pooling", POOL)
+def test_the_cards_server_command_is_of_a_folder_that_the_server_reads(config, pooling):
+    """text-embeddings-inference wants tokenizer.json, safetensors and a BERT's config; it has no pooling by maximum."""
+    train.run(replace(config, sentence_pooling_method=pooling, max_steps=1, query_instruction_for_retrieval="find: "))
+    folder = Path(config.output_dir)
+    card = (folder / "README.md").read_text()
+    found = re.search(r"text-embeddings-router --model-id (\S+) --pooling (\S+)\n", card)
+    if pooling == "max":
+        assert found is None and "text-embeddings-router" not in card
+        return
+    assert found.groups() == ("out", SERVER_POOLING[pooling]) and '`"prompt_name": "query"` or `"document"`' in card
+    flags = json.loads((folder / "1_Pooling" / "config.json").read_text())
+    names = {"mean": "mean_tokens", "cls": "cls_token", "last": "lasttoken"}
+    assert [key for key, value in flags.items() if value and "mode" in key] == [f"pooling_mode_{names[pooling]}"]
+    assert json.loads((folder / "config.json").read_text())["model_type"] == "bert"
+    assert {"tokenizer.json", "model.safetensors"} <= {path.name for path in folder.iterdir()}
+    prompts = json.loads((folder / "config_sentence_transformers.json").read_text())["prompts"]
+    assert prompts == {"query": "find: ", "document": ""}
 
 
 def test_training_follows_the_manifests_of_its_data_into_the_card(config):
