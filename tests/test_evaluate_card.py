@@ -187,6 +187,13 @@ def test_models_are_named_by_as_much_of_their_paths_as_tells_them_apart(tmp_path
         model_names([".", "../model"])
 
 
+def test_without_data_no_model_is_loaded(config, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(evaluate, "load_model", lambda *_, **__: pytest.fail("loaded a model"))
+    with pytest.raises(ConfigError, match="no data for SciFact: offline mode is set"):
+        evaluate.run(replace(config, task=("SciFact",), save_folder=str(tmp_path)))
+
+
 def test_a_folder_called_bm25_is_not_mistaken_for_the_baseline(config):
     with pytest.raises(ConfigError, match="a model folder is called BM25"):
         evaluate.run(replace(config, model_path=("some/BM25",)))

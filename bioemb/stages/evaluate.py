@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bioemb.config import EvaluateConfig
 from bioemb.errors import ConfigError
-from bioemb.evaluation import BM25, EncoderForMteb, compare, evaluate, find_tasks, load_model
+from bioemb.evaluation import BM25, EncoderForMteb, compare, evaluate, find_tasks, load_model, require_data
 from bioemb.evaluation.comparison import Comparison
 from bioemb.evaluation.saved import BM25_LABEL
 from bioemb.evaluation.scores import TaskScore
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 def run(config: EvaluateConfig) -> str:
     """Score the starting models, BM25 and the models on every task that is not scored yet; returns the table."""
     tasks = find_tasks(config.task, config.local_data)
+    if not any(Path(config.save_folder).glob("scores/*/*/*.json")):
+        require_data(tasks)  # nothing is saved that could make it needless: say so before models are loaded
     paths = [*config.baseline_model_path, *config.model_path]
     names = model_names(paths)
     if config.bm25 and BM25_LABEL in names:
