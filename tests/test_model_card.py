@@ -164,6 +164,8 @@ def test_the_cards_server_command_is_of_a_folder_that_the_server_reads(config, p
 def test_training_follows_the_manifests_of_its_data_into_the_card(config):
     counts = {"rows": {"read": 20, "kept": 14, "dropped": {"no negatives": 6}}}
     finish(config.train_data[0], describe("mine", {}, []), counts)
-    train.run(replace(config, max_steps=1))
+    train.run(replace(config, max_steps=1, eval_share=0.2))
     card = (Path(config.output_dir) / "README.md").read_text()
     assert "| mine (train.jsonl) | rows | 20 | 14 | 6 no negatives |" in card
+    found = re.search(r"\| train \(out\) \| rows \| 14 \| (\d+) \| (\d+) held out \|", card)
+    assert int(found[1]) + int(found[2]) == 14 and f"| train.jsonl | {found[1]} |" in card

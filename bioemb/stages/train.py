@@ -83,7 +83,7 @@ def _finish(trainer: "Trainer", data: TrainingData, description: dict) -> str:
     scores = evaluate(encoder, data.held_out, config.bf16) if data.held_out else {}
     if accelerator.is_main_process:
         encoder.save(output)
-        write_card(trainer, encoder, data.sets, scores)
+        write_card(trainer, encoder, data, scores)
         finish(output, description, {**data.counts, "rows": data.rows, "steps": trainer.done, "held_out": scores})
     accelerator.end_training()
     found = "".join(f", held-out {name} {score:.4f}" for name, score in scores.items())
