@@ -18,7 +18,7 @@ NOTE = (
     "{beside}An interval says what other queries or pairs of this kind would change, not what another training run "
     "would."
 )
-BESIDE = "Beside another model's score stands what this one has more, on the same queries or pairs. "
+BESIDE = "Below another model's score stands this model's lead over it, on the same queries or pairs. "
 
 
 def evaluation_section(scores: Sequence[TaskScore], others: Mapping[str, Sequence[TaskScore]]) -> str:
@@ -62,7 +62,7 @@ def _results(score: TaskScore, task: AbsTask) -> list[dict[str, Any]]:
             "task": {"type": task.metadata.type},
             "dataset": {**dataset, **place, "revision": score.data_revision},
             "metrics": [{"type": score.metric, "value": round(value, 5)}],
-            "source": SOURCE,
+            "source": dict(SOURCE),  # one each: YAML would write an alias for the same
         }
         for place, value in places or [({"split": ", ".join(task.eval_splits)}, score.score)]
     ]
