@@ -15,8 +15,10 @@ CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOT
 COMMANDS = {
     "download": (config.DownloadConfig, "bioemb.stages.download"),
     **STAGES,
+    "compare": (config.CompareConfig, "bioemb.stages.compare"),
     "inspect": (config.InspectConfig, "bioemb.stages.inspect"),
     "search": (config.SearchConfig, "bioemb.stages.search"),
+    "push": (config.PushConfig, "bioemb.stages.push"),
     "run": (config.RunConfig, "bioemb.stages.run"),
     "demo": (config.DemoConfig, "bioemb.stages.demo"),
 }

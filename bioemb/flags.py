@@ -26,7 +26,7 @@ def flag(
 ):
     """A dataclass field that is a flag: required without a default; `also` are other spellings of its name.
 
-    `bare=True` takes a word that stands without any flag, too, as in `bioemb run recipe.yaml`.
+    `bare=True` takes a word (several, of a tuple) that stands without any flag, too, as in `bioemb run recipe.yaml`.
     `output=False` marks what cannot change the output's content (paths, number of processes), and so does not
     enter the manifest's comparison.
     """
@@ -146,8 +146,9 @@ def _parse_words(parser: argparse.ArgumentParser, words: list[str], bare: str | 
     if unknown:
         name = unknown[0].split("=")[0]
         raise ConfigError(f"unknown flag {name}{nearest(name, known)} (see `{parser.prog} --help`)")
-    if bare and len(rest) == 1 and bare not in vars(given):
-        return {**vars(given), bare: rest[0]}
+    takes_several = any(action.dest == bare and action.nargs == "+" for action in parser._actions)
+    if bare and bare not in vars(given) and (len(rest) == 1 or (rest and takes_several)):
+        return {**vars(given), bare: rest if takes_several else rest[0]}
     if rest:
         raise ConfigError(f"do not know what to do with {' '.join(map(repr, rest))}")
     return vars(given)

@@ -5,9 +5,26 @@ Pure: facts in, Markdown out. What is learnt later, scores of an evaluation say,
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-TAGS = ("sentence-transformers", "sentence-similarity", "feature-extraction", "biomedical", "text-embeddings-inference")
+import yaml
+
+from bioemb.card_data import TrainingSet, data_section
+from bioemb.errors import DataError
+
+if TYPE_CHECKING:
+    from bioemb.lineage import Origin
+
+TAGS = (
+    "bioemb",  # by which a card is known to be ours
+    "sentence-transformers",
+    "sentence-similarity",
+    "feature-extraction",
+    "biomedical",
+    "text-embeddings-inference",
+)
+FRONT = re.compile(r"---\n(.*?\n)---\n", re.DOTALL)  # YAML metadata at the top of a card
 POOL = {  # transformers' last hidden state [n, t, d] and the mask [n, t, 1] to vectors [n, d]
     "mean": "(hidden * mask).sum(1) / mask.sum(1)",
     "cls": "hidden[:, 0]",
@@ -15,17 +32,8 @@ POOL = {  # transformers' last hidden state [n, t, d] and the mask [n, t, 1] to 
     "max": "hidden.masked_fill(mask == 0, -torch.inf).amax(1)",
 }
 SERVER_POOLING = {"mean": "mean", "cls": "cls", "last": "last-token"}  # text-embeddings-inference has no max
-MOST_VALUES = 12  # of a column, shown in a row of the table
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """One entry of the training data: its name, rows, and how many of them say what of `kind` and `license`."""
-
-    name: str
-    rows: int
-    counts: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    is_hub: bool = False
+EVALUATION = "Evaluation"  # the section that an evaluation fills
+NO_SCORES = "None yet: `bioemb evaluate --model_path THIS_FOLDER --task ...` writes scores here."
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,7 @@ class Facts:
     held_out: Mapping[str, float]
     held_out_before: Mapping[str, float]
     version: str
+    origins: "Sequence[Origin]" = ()  # of the training data, the first stage first
 
 
 def model_card(facts: Facts) -> str:
@@ -57,9 +66,10 @@ def model_card(facts: Facts) -> str:
         _metadata(facts),
         f"# {facts.name}\n\n{_summary(facts)}\n",
         f"## Use\n\n{_use(facts)}\n",
-        f"## Training data\n\n{_data(facts)}\n",
+        f"## Training data\n\n{data_section(facts.sets, facts.origins)}\n",
         f"## Recipe\n\n{_recipe(facts)}\n",
-        f"## Evaluation\n\n{_held_out(facts)}\n",
+        *([f"## Held-out queries\n\n{_held_out(facts)}\n"] if facts.held_out else []),
+        f"## {EVALUATION}\n\n{NO_SCORES}\n",
         f"## Limits\n\n{_limits()}\n",
     ]
     return "\n".join(parts)
@@ -73,6 +83,37 @@ def with_section(card: str, title: str, body: str) -> str:
         return f"{card.rstrip()}\n\n{section}"
     rest = card[found.end() :]
     return card[: found.start()] + section + ("\n" + rest if rest else "")
+
+
+def with_metadata(card: str, key: str, value: Any) -> str:
+    """The card with this value under a key of its YAML metadata; every other line stays as it is.
+
+    Raises DataError where the card has no metadata.
+    """
+    front = FRONT.match(card)
+    if front is None:
+        raise DataError("the model card does not begin with metadata between lines of ---")
+    entry = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True)
+    old = re.search(rf"^{re.escape(key)}:.*\n(?:[ -].*\n|\n)*", front[1], re.MULTILINE)
+    lines = front[1][: old.start()] + entry + front[1][old.end() :] if old else front[1] + entry
+    return card[: front.start(1)] + lines + card[front.end(1) :]
+
+
+def for_hub(card: str, repo_id: str) -> str:
+    """The card whose programs load the model by its name on the hub, in place of its folder's."""
+    title = re.search(r"^# (.+)$", card, re.MULTILINE)
+    use = re.search(r"^## Use\n.*?(?=^## |\Z)", card, re.MULTILINE | re.DOTALL)
+    if title is None or use is None:
+        return card
+    programs = use[0].replace(f'("{title[1]}")', f'("{repo_id}")')
+    programs = programs.replace(f"--model-id {title[1]} ", f"--model-id {repo_id} ")
+    return card[: use.start()] + programs + card[use.end() :]
+
+
+def is_ours(card: str) -> bool:
+    """Whether this is a card that `model_card` made, whatever else has been written into it since."""
+    front = FRONT.match(card)
+    return front is not None and f"- {TAGS[0]}" in front[1].splitlines()
 
 
 def _metadata(facts: Facts) -> str:
@@ -145,22 +186,6 @@ text-embeddings-router --model-id {facts.name} --pooling {SERVER_POOLING[facts.p
     return use.rstrip()
 
 
-def _data(facts: Facts) -> str:
-    columns = [column for column in ("kind", "license") if any(some.counts.get(column) for some in facts.sets)]
-    lines = ["| " + " | ".join(["set", "rows", *columns]) + " |", "|" + "---|" * (2 + len(columns))]
-    for some in facts.sets:
-        cells = [some.name, f"{some.rows:,}", *(_counts(some.counts.get(column, {})) for column in columns)]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines)
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    words = [f"{value or 'not said'} {count:,}" for value, count in ordered[:MOST_VALUES]]
-    rest = sum(count for _, count in ordered[MOST_VALUES:])
-    return ", ".join([*words, *([f"others {rest:,}"] if rest else [])])
-
-
 def _recipe(facts: Facts) -> str:
     flags = " \\\n    ".join(f"--{name} {value}".rstrip() for name, value in facts.recipe)
     command = f"accelerate launch train.py \\\n    {flags}" if flags else "accelerate launch train.py"
@@ -172,8 +197,6 @@ def _recipe(facts: Facts) -> str:
 
 
 def _held_out(facts: Facts) -> str:
-    if not facts.held_out:
-        return "None yet: `bioemb evaluate --model_path THIS_FOLDER --task ...` scores it on mteb's tasks."
     lines = ["| held-out queries of the training data | before | after |", "|---|---|---|"]
     for name, score in facts.held_out.items():
         before = facts.held_out_before.get(name)

@@ -6,6 +6,7 @@ text-embeddings-inference and vLLM all understand. No weights are touched here.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,11 +133,16 @@ def write_layout(folder: Path, layout: Layout, width: int) -> None:
     )
 
 
+def list_model_files(folder: Path, names: Sequence[str]) -> list[Path]:
+    """The files with these names (or patterns) that are the model's own: in its folder and its modules' folders."""
+    folders = {folder, *(folder / module["path"] for module in _read_modules(folder))}  # checkpoints are none of it
+    return sorted({path for part in folders for name in names for path in part.glob(name)})
+
+
 def weights_hash(folder: Path) -> str:
     """32 hexadecimal digits that change with the weights, the tokenizer or the way that vectors are made."""
     digest = hashlib.blake2b(digest_size=16)
-    folders = {folder, *(folder / module["path"] for module in _read_modules(folder))}  # checkpoints are none of it
-    for path in sorted({path for part in folders for name in HASHED_FILES for path in part.glob(name)}):
+    for path in list_model_files(folder, HASHED_FILES):
         digest.update(f"{path.relative_to(folder).as_posix()} {hash_file(path)}\n".encode())
     return digest.hexdigest()
 
@@ -151,6 +157,9 @@ def _read_modules(folder: Path) -> list[dict[str, str]]:
     )
     if not is_known:
         raise ModelError(f"{path}: expected a list of modules, each with 'type' and 'path'")
+    for module in modules:
+        if Path(module["path"]).is_absolute() or ".." in Path(module["path"]).parts:
+            raise ModelError(f"{path}: the module {module['path']} does not lie inside the model's folder")
     return modules
 
 

@@ -41,6 +41,7 @@ class Article:
     version: int = 1
     language: str = ""  # ISO 639-2, lower case ("eng")
     year: int | None = None
+    revised: str = ""  # the day that PubMed last changed the record, "2026-01-15"
     journal: str = ""
     publication_types: tuple[str, ...] = ()
     links: tuple[tuple[str, int], ...] = ()  # (RefType, PMID) of CommentsCorrections

@@ -60,6 +60,16 @@ def test_every_record_is_a_pair_or_a_drop_for_each_kind(config):
     assert counts["title_passage"]["kept"] == 2
 
 
+def test_the_manifest_has_the_records_of_each_source_and_the_newest_revision_of_pubmeds(config):
+    revised = "<DateRevised><Year>{}</Year><Month>{}</Month><Day>{}</Day></DateRevised>"
+    days = (("2024", "02", "09"), ("2023", "12", "31"), ("2031", "02", "30"), ("", "01", "01"))  # the last two are none
+    parts = [citation(20 + n, f"w{n}", links=revised.format(*day)) for n, day in enumerate(days)]
+    write_pubmed(Path(config.input_path[0]) / "n7.xml", *parts)
+    extract.run(config)
+    sources = read_manifest(config.output_file)["counts"]["sources"]
+    assert sources == {"pubmed": {"records": 8, "revised": "2024-02-09"}, "pmc": {"records": 2}}
+
+
 def test_an_article_has_one_identity_in_pubmed_and_pmc(config):
     extract.run(config)
     by_article: dict[str, set] = {}

@@ -18,11 +18,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 ROWS = (  # a file imports from rows above its own here, and from its own package; "data/" is a whole package
     ("", "records", "errors", "log", "process_settings"),  # "" is bioemb/__init__.py: the version
     ("compression",),
-    ("flags", "files", "blocks", "tables", "pooling", "distributed", "model_card"),
-    ("processes", "config/", "manifest", "data/", "losses/", "mining/"),  # the last three are strangers to all of these
-    ("model_folder", "encoding", "gradcache", "packed_attention"),
+    ("flags", "files", "blocks", "tables", "pooling", "distributed", "card_data"),
+    # the last three are strangers to all of these
+    ("processes", "config/", "manifest", "model_card", "data/", "losses/", "mining/"),
+    ("model_folder", "encoding", "gradcache", "packed_attention", "lineage"),
     ("packing",),
-    ("encoder",),
+    ("encoder", "hub_upload"),
     ("cross_encoder",),
     ("averaging", "batch_targets", "checkpoint", "held_out", "lora", "optimisation", "run_log", "updates", "watching"),
     ("run_state",),
@@ -41,7 +42,7 @@ DOORS = {  # third party: the files or packages that may import it; numpy and to
     "bm25s": {"evaluation/"},
     "datasets": {"tables", "data/dataset", "data/hub_rows", "stages/mining_tables", "evaluation/"},
     "faiss": {"mining/faiss_search"},
-    "huggingface_hub": {"model_folder", "evaluation/"},
+    "huggingface_hub": {"model_folder", "hub_upload", "evaluation/"},
     "lxml": {"data/"},
     "matplotlib": {"report"},
     "mteb": {"evaluation/"},
@@ -54,7 +55,7 @@ DOORS = {  # third party: the files or packages that may import it; numpy and to
     "tokenizers": {"demo/"},
     "tqdm": {"log"},
     "transformers": {"encoder", "cross_encoder", "packing", "packed_attention", "optimisation", "demo/model"},
-    "yaml": {"flags", "stages/run"},
+    "yaml": {"flags", "model_card", "stages/run"},
     "zstandard": {"compression"},
 }
 DISTRIBUTIONS = {"yaml": "PyYAML", "Stemmer": "PyStemmer", "faiss": "faiss-cpu"}  # where the names differ

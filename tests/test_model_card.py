@@ -1,5 +1,6 @@
 """The model card: its metadata as YAML reads it, its programs as Python runs them, its numbers as they are."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,11 @@ import pytest
 import yaml
 from training_runs import small_run, write_examples
 
+from bioemb.card_data import TrainingSet
 from bioemb.encoder import Encoder
-from bioemb.model_card import POOL, Facts, TrainingSet, model_card, with_section
+from bioemb.lineage import Origin
+from bioemb.manifest import describe, finish
+from bioemb.model_card import POOL, SERVER_POOLING, Facts, model_card, with_section
 from bioemb.stages import train
 
 FACTS = Facts(
@@ -62,6 +66,32 @@ def test_data_and_scores_stand_in_tables():
     assert "| mrr | 0.5000 | 0.8123 |" in lines and "| recall@1 |  | 0.7000 |" in lines
 
 
+def test_the_card_says_what_the_data_were_made_from_of_which_date_and_what_was_dropped():
+    names = ("pubmed26n0009.xml.gz", "pubmed26n1334.xml.gz", "PMC7.xml", "pubmed_mine.xml")
+    records = {"read": 1200, "kept": 1000, "dropped": {"replaced by a later record": 150, "no identifier": 50}}
+    pairs = {"read": 1000, "kept": 700, "dropped": {"language": 300}, "pairs": 2100}
+    sources = {"pubmed": {"records": 990, "revised": "2026-01-15"}, "pmc": {"records": 10}}
+    origins = [
+        Origin("pairs.jsonl", "extract", names, {"records": records, "title_passage": pairs, "sources": sources}),
+        Origin("mined.jsonl", "mine", ("pairs.jsonl",), {"rows": {"read": 2100, "kept": 2100, "dropped": {}}, "n": 7}),
+    ]
+    lines = model_card(replace(FACTS, origins=origins)).splitlines()
+    assert (
+        "`pairs.jsonl` was made from 4 XML files, of which 2 of PubMed's (pubmed26n0009 to pubmed26n1334): 990 records "
+        "of PubMed (the last revised on 2026-01-15) and 10 articles of PMC."
+    ) in lines
+    start = lines.index("| stage | of what | read | kept | dropped |")
+    assert lines[start + 2 : start + 6] == [
+        "| extract (pairs.jsonl) | records | 1,200 | 1,000 | 150 replaced by a later record, 50 no identifier |",
+        "|  | title_passage | 1,000 | 700 (2,100 pairs) | 300 language |",
+        "| mine (mined.jsonl) | rows | 2,100 | 2,100 |  |",
+        "",
+    ]
+    assert "XML" not in model_card(FACTS) and "| stage |" not in model_card(FACTS)
+    older = Origin("p.jsonl", "extract", ("a.xml",), {"records": records})
+    assert "`p.jsonl` was made from 1 XML file." in model_card(replace(FACTS, origins=[older]))
+
+
 def test_many_kinds_are_cut_and_the_rest_counted():
     some = TrainingSet("a", 99, {"kind": {f"k{number:02}": 20 - number for number in range(15)}})
     assert "k11 9, others 21 |" in model_card(replace(FACTS, sets=[some]))
@@ -109,3 +139,33 @@ def test_the_cards_programs_give_the_encoders_vectors(config, monkeypatch, pooli
     )
     assert "| train.jsonl | 14 |" in card and str(config.output_dir) not in card
     assert re.search(r"\| mrr \| 0\.\d{4} \| [01]\.\d{4} \|", card)
+
+
+@pytest.mark.parametrize("pooling", POOL)
+def test_the_cards_server_command_is_of_a_folder_that_the_server_reads(config, pooling):
+    """text-embeddings-inference wants tokenizer.json, safetensors and a BERT's config; it has no pooling by maximum."""
+    train.run(replace(config, sentence_pooling_method=pooling, max_steps=1, query_instruction_for_retrieval="find: "))
+    folder = Path(config.output_dir)
+    card = (folder / "README.md").read_text()
+    found = re.search(r"text-embeddings-router --model-id (\S+) --pooling (\S+)\n", card)
+    if pooling == "max":
+        assert found is None and "text-embeddings-router" not in card
+        return
+    assert found.groups() == ("out", SERVER_POOLING[pooling]) and '`"prompt_name": "query"` or `"document"`' in card
+    flags = json.loads((folder / "1_Pooling" / "config.json").read_text())
+    names = {"mean": "mean_tokens", "cls": "cls_token", "last": "lasttoken"}
+    assert [key for key, value in flags.items() if value and "mode" in key] == [f"pooling_mode_{names[pooling]}"]
+    assert json.loads((folder / "config.json").read_text())["model_type"] == "bert"
+    assert {"tokenizer.json", "model.safetensors"} <= {path.name for path in folder.iterdir()}
+    prompts = json.loads((folder / "config_sentence_transformers.json").read_text())["prompts"]
+    assert prompts == {"query": "find: ", "document": ""}
+
+
+def test_training_follows_the_manifests_of_its_data_into_the_card(config):
+    counts = {"rows": {"read": 20, "kept": 14, "dropped": {"no negatives": 6}}}
+    finish(config.train_data[0], describe("mine", {}, []), counts)
+    train.run(replace(config, max_steps=1, eval_share=0.2))
+    card = (Path(config.output_dir) / "README.md").read_text()
+    assert "| mine (train.jsonl) | rows | 20 | 14 | 6 no negatives |" in card
+    found = re.search(r"\| train \(out\) \| rows \| 14 \| (\d+) \| (\d+) held out \|", card)
+    assert int(found[1]) + int(found[2]) == 14 and f"| train.jsonl | {found[1]} |" in card

@@ -3,6 +3,7 @@
 Names are those that the field's users type already; the second name of a flag is its synonym elsewhere.
 """
 
+from bioemb.config.compare import CompareConfig
 from bioemb.config.decontaminate import DecontaminateConfig
 from bioemb.config.demo import DemoConfig
 from bioemb.config.download import DownloadConfig
@@ -11,6 +12,7 @@ from bioemb.config.extract import ExtractConfig
 from bioemb.config.filter import FilterConfig
 from bioemb.config.inspect import InspectConfig
 from bioemb.config.mine import MineConfig
+from bioemb.config.push import PushConfig
 from bioemb.config.run import RunConfig
 from bioemb.config.score import ScoreConfig
 from bioemb.config.search import SearchConfig
@@ -18,6 +20,7 @@ from bioemb.config.train import TrainConfig
 
 __all__ = [
     "DecontaminateConfig",
+    "CompareConfig",
     "DemoConfig",
     "DownloadConfig",
     "EvaluateConfig",
@@ -25,6 +28,7 @@ __all__ = [
     "FilterConfig",
     "InspectConfig",
     "MineConfig",
+    "PushConfig",
     "RunConfig",
     "ScoreConfig",
     "SearchConfig",

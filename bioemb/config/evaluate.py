@@ -10,7 +10,7 @@ from bioemb.flags import flag
 class EvaluateConfig:
     """Score models with mteb, on the hub's data or on local files, against a starting model and BM25."""
 
-    model_path: str = flag("model to evaluate: a folder or a hub name", output=False)
+    model_path: tuple[str, ...] = flag("models to evaluate: folders or hub names", output=False)
     save_folder: str = flag("folder of the results, in mteb's layout", "results", output=False)
     task: tuple[str, ...] = flag(
         "mteb task names, names of --local_data, or `bioemb-medical`", ("BIOSSES",), also=("tasks",)
@@ -27,4 +27,7 @@ class EvaluateConfig:
     pooling_method: str = flag("pooling; `auto` reads it from each model folder", "auto", choices=POOLING_CHOICES)
     batch_tokens: int | None = flag("tokens in a batch (default: 2048 on a CPU, 65536 on a GPU)", None, output=False)
     bf16: bool = flag("compute in bfloat16: faster, the last digits differ", False)
+    update_card: bool = flag(
+        "write the scores into the README.md of each --model_path that bioemb trained", True, output=False
+    )
     overwrite: bool = flag("evaluate again what is in the save folder", False, output=False)

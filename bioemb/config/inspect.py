@@ -11,7 +11,7 @@ class InspectConfig:
     """Show what files of pairs or examples hold: counts, lengths, years, licences, duplicates, some to read."""
 
     input_path: tuple[str, ...] = flag(
-        "pairs or examples: .json, .jsonl (.gz, .zst), .parquet, or folders; one may stand without --input_path",
+        "pairs or examples: .json, .jsonl (.gz, .zst), .parquet, or folders; may stand without --input_path",
         bare=True,
     )
     examples: int = flag("examples to show of each kind, cut to 200 characters", 2)

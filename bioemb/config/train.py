@@ -206,6 +206,12 @@ class TrainConfig:
     resume_from_checkpoint: str = flag(
         "auto goes on from the newest checkpoint, no starts over, or a checkpoint's folder", "auto", output=False
     )
+    push_to_hub: str | None = flag(
+        "name on the hub to push the trained model to, as `you/model`; checkpoints and data stay here",
+        None,
+        output=False,
+    )
+    hub_private_repo: bool = flag("make that repository private, and refuse one that is public", True, output=False)
     report_to: str = flag("none, or a tracker of accelerate: tensorboard, wandb, ...", "none", output=False)
     cache_path: str | None = flag("folder for the prepared examples (default: beside the output)", None, output=False)
     overwrite_output_dir: bool = flag(

@@ -5,6 +5,7 @@ Bytes and hostile input are `xml_stream`'s matter, the wording of titles and abs
 
 import re
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 from lxml import etree
@@ -85,6 +86,7 @@ def _article(citation: etree._Element, record: etree._Element) -> Article:
         version=1 if pmid_element is None else clean_pmid(pmid_element.get("Version", "1")) or 1,
         language=_language(inner.get("Language")),
         year=_year(journal.get("JournalIssue"), "PubDate"),
+        revised=_day(outer.get("DateRevised")),
         journal=_text(journal.get("Title")),
         publication_types=types,
         links=links,
@@ -183,12 +185,21 @@ def _language(element: etree._Element | None) -> str:
 
 def _year(parent: etree._Element | None, tag: str) -> int | None:
     """Year or MedlineDate of a date, None when there is none that can be: 0 and 3276 occur."""
-    date = None if parent is None else next(parent.iterchildren(tag), None)
-    for part in () if date is None else date.iterchildren("Year", "MedlineDate"):
+    holder = None if parent is None else next(parent.iterchildren(tag), None)
+    for part in () if holder is None else holder.iterchildren("Year", "MedlineDate"):
         match = YEAR.search(part.text or "")
         if match:
             return int(match[1])
     return None
+
+
+def _day(element: etree._Element | None) -> str:
+    """A date as "2026-01-15"; "" when there is none that can be."""
+    parts = _children(element)
+    try:
+        return date(*(int(parts[tag].text or "") for tag in ("Year", "Month", "Day"))).isoformat()
+    except (KeyError, ValueError, OverflowError):
+        return ""
 
 
 def _listed_ids(parent: etree._Element, within: str | None = None) -> dict[str, str]:

@@ -1,8 +1,7 @@
 """The door to mteb: score an encoder on its tasks or on local files, beside BM25, and compare models surely.
 
-    model = EncoderForMteb(Encoder.from_pretrained(path), name="me/my-model", revision=weights_hash)
-    mteb.evaluate(model, mteb.get_task("BIOSSES"))                                 # mteb's own way
-    scores = evaluate(model, find_tasks(["BIOSSES", "med"], local_data="data"), "saves")  # or ours
+    mteb.evaluate(load_model("model"), mteb.get_task("BIOSSES"))                   # mteb's own way
+    scores = evaluate(load_model("model"), find_tasks(["BIOSSES", "med"], local_data="data"), "saves")  # or ours
     print(compare({"start": start_scores, "trained": scores}).as_text())
 
 Each name is loaded when it is first used, because mteb takes seconds to import and a comparison does not need it.
@@ -25,6 +24,7 @@ _HOME = {
     "find_tasks": "task_names",
     "hub_is_reachable": "hub",
     "list_names": "local_tasks",
+    "load_model": "loading",
     "read_scores": "scores",
     "require_data": "hub",
     "task_label": "task_names",

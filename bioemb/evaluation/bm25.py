@@ -9,6 +9,7 @@ import Stemmer
 from datasets import Dataset
 
 from bioemb.evaluation.encoder_adapter import describe_model
+from bioemb.evaluation.saved import BM25_NAME
 
 K1, B = 1.2, 0.75  # Lucene's
 
@@ -18,7 +19,7 @@ class BM25:
 
     def __init__(self):
         revision = f"bm25s-{version('bm25s')}-k1-{K1}-b-{B}-stemmed"
-        self.mteb_model_meta = describe_model("bioemb/bm25", revision, framework=[])
+        self.mteb_model_meta = describe_model(BM25_NAME, revision, framework=[])
         self._ids: list[str] = []
         self._index: bm25s.BM25 | None = None
 

@@ -1,6 +1,9 @@
-"""The paired bootstrap: how surely one model differs from another on the same queries or pairs. Arrays only."""
+"""The bootstrap over queries or pairs: how sure a score is, and how surely two models differ. Arrays only.
 
-from collections.abc import Sequence
+The intervals are percentiles of resampled scores, and say what another sample of such queries or pairs would change.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,10 +12,20 @@ RESAMPLES_AT_ONCE = 250  # bounds memory at 250 x items, a few times over
 
 
 class Interval(NamedTuple):
-    """The middle 95 % of a resampled difference."""
+    """The middle 95 % of a resampled score or difference."""
 
     low: float
     high: float
+
+
+def score_interval(
+    scores: Sequence[np.ndarray], gold: Sequence[np.ndarray | None], resamples: int, rng: np.random.Generator
+) -> Interval:
+    """The 95 % interval of a mean over parts of statistic(scores), the items of each part resampled."""
+    parts = list(zip(scores, gold, strict=True))
+    return _interval(
+        [len(part) for part in scores], lambda part, weights: statistic(*parts[part], weights), resamples, rng
+    )
 
 
 def paired_interval(
@@ -27,21 +40,36 @@ def paired_interval(
     first, second, gold: one array [n] per part. The statistic of a part is the mean of its scores, or, where there
     is a gold array, their Spearman correlation with it. Items are drawn with replacement within each part.
     """
-    differences = []
-    for start in range(0, resamples, RESAMPLES_AT_ONCE):
-        count = min(RESAMPLES_AT_ONCE, resamples - start)
-        total = np.zeros(count)
-        for a, b, g in zip(first, second, gold, strict=True):
-            weights = rng.multinomial(len(a), np.full(len(a), 1 / len(a)), size=count)  # [count, n] times drawn
-            total += statistic(b, g, weights) - statistic(a, g, weights)
-        differences.append(total / len(first))
-    low, high = np.nanquantile(np.concatenate(differences), (0.025, 0.975))
-    return Interval(float(low), float(high))
+    parts = list(zip(first, second, gold, strict=True))
+
+    def difference(part: int, weights: np.ndarray) -> np.ndarray:
+        a, b, g = parts[part]
+        return statistic(b, g, weights) - statistic(a, g, weights)
+
+    return _interval([len(part) for part in first], difference, resamples, rng)
 
 
 def statistic(scores: np.ndarray, gold: np.ndarray | None, weights: np.ndarray) -> np.ndarray:
     """The score of one part with item i taken weights[r, i] times: [r]; a mean, or a correlation with `gold` [n]."""
     return weights @ scores / weights.sum(axis=1) if gold is None else weighted_spearman(scores, gold, weights)
+
+
+def _interval(
+    sizes: Sequence[int],
+    value: Callable[[int, np.ndarray], np.ndarray],
+    resamples: int,
+    rng: np.random.Generator,
+) -> Interval:
+    # value(part, weights [r, n]) -> [r]: of each part with its items taken so often
+    means = []
+    for start in range(0, resamples, RESAMPLES_AT_ONCE):
+        count = min(RESAMPLES_AT_ONCE, resamples - start)
+        total = np.zeros(count)
+        for part, n in enumerate(sizes):
+            total += value(part, rng.multinomial(n, np.full(n, 1 / n), size=count))  # [count, n] times drawn
+        means.append(total / len(sizes))
+    low, high = np.nanquantile(np.concatenate(means), (0.025, 0.975))
+    return Interval(float(low), float(high))
 
 
 def weighted_spearman(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:

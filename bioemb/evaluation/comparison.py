@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bioemb.errors import DataError
-from bioemb.evaluation.bootstrap import Interval, paired_interval
+from bioemb.evaluation.bootstrap import Interval, paired_interval, score_interval
 from bioemb.evaluation.scores import TaskScore
 from bioemb.records import stable_hash
 
@@ -102,14 +102,23 @@ def compare(scores: Mapping[str, Sequence[TaskScore]], *, resamples: int = 10_00
     for model, own in by_model.items():
         for task, score in own.items():
             before = by_model[start].get(task) if model != start else None
+            if before:
+                _require_same_items((start, before), (model, score))
             cells[model, task] = _cell(score, before, resamples, seed)
     return Comparison(tuple(by_model), tuple(tasks), cells)
+
+
+def interval_of(score: TaskScore, *, resamples: int = 10_000, seed: int = 0) -> Interval | None:
+    """The 95 % interval of one model's score, from the same draws; None where there are no single queries or pairs."""
+    if not score.parts:
+        return None
+    gold = [part.gold for part in score.parts]
+    return score_interval([part.scores for part in score.parts], gold, resamples, _draws(score.task, seed))
 
 
 def _cell(score: TaskScore, before: TaskScore | None, resamples: int, seed: int) -> Cell:
     if before is None:
         return Cell(score.score)
-    _require_same_items(before, score)
     difference = score.score - before.score
     if not score.parts or not before.parts:
         return Cell(score.score, difference)
@@ -118,16 +127,23 @@ def _cell(score: TaskScore, before: TaskScore | None, resamples: int, seed: int)
         [part.scores for part in score.parts],
         [part.gold for part in score.parts],
         resamples,
-        np.random.default_rng([seed, stable_hash(score.task)]),
+        _draws(score.task, seed),
     )
     return Cell(score.score, difference, interval)
 
 
-def _require_same_items(before: TaskScore, score: TaskScore) -> None:
+def _draws(task: str, seed: int) -> np.random.Generator:
+    return np.random.default_rng([seed, stable_hash(task)])
+
+
+def _require_same_items(first: tuple[str, TaskScore], second: tuple[str, TaskScore]) -> None:
+    (start, before), (model, score) = first, second
     if before.data_revision != score.data_revision:
         raise DataError(
-            f"{score.task}: one model was scored on data {before.data_revision}, another on {score.data_revision}; "
+            f"{score.task}: {start} was scored on data {before.data_revision}, {model} on {score.data_revision}; "
             "evaluate both on the same data"
         )
     if before.parts and score.parts and [part[:2] for part in before.parts] != [part[:2] for part in score.parts]:
-        raise DataError(f"{score.task}: the models were scored on different queries or pairs; evaluate both again")
+        raise DataError(
+            f"{score.task}: {start} and {model} were scored on different queries or pairs; evaluate both again"
+        )

@@ -40,6 +40,8 @@ def require_data(tasks: Sequence[AbsTask], is_reachable: Callable[[], bool] = hu
     Tasks that hold their data (local ones) need nothing and the hub is not asked. Raises ConfigError.
     """
     waiting = [task for task in _single_tasks(tasks) if not task.data_loaded]
+    for task in waiting:
+        _refuse_shadow(task)
     if not waiting:
         return False
     if not _offline_is_set() and is_reachable():
@@ -59,6 +61,16 @@ def offline() -> Iterator[None]:
         yield
     finally:
         huggingface_hub.constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+
+
+def _refuse_shadow(task: AbsTask) -> None:
+    # `datasets` would read a folder ./mteb/biosses-sts in the place of the hub's data, and nobody would know
+    path = task.metadata.dataset["path"]
+    if not Path(path).is_absolute() and Path(path).is_dir():
+        raise ConfigError(
+            f"{task.metadata.name}: the folder {path} here would be read in the place of the hub's data; evaluate from "
+            "another folder, or name it by --local_data or an absolute path if it is meant"
+        )
 
 
 def _ask_hub(answered: threading.Event) -> None:

@@ -54,13 +54,22 @@ def merge_parts(parts: list[Part], kinds: tuple[str, ...], output: Path, thresho
     groups = group_articles(parts, records.key, records.source, counts, threshold)
     identities = groups.counts(records.key[counts])
     of_records = _records_funnel(records, fate, of_parts)
+    of_sources = _sources(records.source[counts], of_parts)
     del records, counts
     return {
         "files": _files_funnel(of_parts),
         "records": of_records,
+        "sources": of_sources,
         **_write_pairs(parts, of_parts, (fate, doubled, groups), kinds, output),
         "identity": identities,
     }
+
+
+def _sources(sources: np.ndarray, of_parts: list[dict]) -> dict[str, dict]:
+    """The records that count by source, and of PubMed's the day of the newest revision: the date of the copy."""
+    counts = {name: {"records": int((sources == number).sum())} for number, name in enumerate(SOURCES)}
+    newest = max((of_part.get("revised", "") for of_part in of_parts), default="")
+    return {**counts, "pubmed": {**counts["pubmed"], "revised": newest}}
 
 
 def read_index(parts: list[Part]) -> Records:

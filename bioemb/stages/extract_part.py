@@ -79,7 +79,7 @@ def make_part(paths: list[Path], part: Part, how: PartRules) -> None:
                 broken.append(str(error))
     rows.write(part)
     names = {"reasons": list(rows.reasons), "licenses": list(rows.licenses), "nameless": rows.nameless}
-    write_json(part.counts, {"files": len(paths), "broken": broken, **names})
+    write_json(part.counts, {"files": len(paths), "broken": broken, "revised": rows.revised, **names})
 
 
 def _take(record: Article | Deletion | Dropped, rows: "_Rows", how: PartRules) -> list[str]:
@@ -124,6 +124,7 @@ class _Rows:
         self.reasons: dict[str, int] = {}  # to their numbers, from 1, in the order in which they came up
         self.licenses: dict[str, int] = {}
         self.nameless: dict[str, int] = {}
+        self.revised = ""  # the newest day that PubMed changed a record
 
     def add(self, article: Article, pairs: list[Pair], drops: list[tuple[str, str]]) -> None:
         marks, words = marks_of(article)
@@ -138,6 +139,7 @@ class _Rows:
             reasons[PAIR_KINDS.index(kind)] = self.reasons.setdefault(reason, len(self.reasons) + 1)
         of_text = self.licenses.setdefault(article.license, len(self.licenses) + 1) if article.sections else 0
         source = SOURCES.index(article.source)
+        self.revised = max(self.revised, article.revised)
         self.index.append((record_key(article), article.version, source, of_text, tuple(counts), tuple(reasons)))
 
     def add_deletion(self, deletion: Deletion) -> None:

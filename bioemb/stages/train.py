@@ -9,9 +9,10 @@ import torch
 
 from bioemb import checkpoint
 from bioemb.config import TrainConfig
-from bioemb.errors import ConfigError
+from bioemb.errors import BioembError, ConfigError
 from bioemb.files import RECORD_SUFFIXES, list_files
 from bioemb.flags import nearest, output_settings
+from bioemb.hub_upload import check_login, push
 from bioemb.log import logger
 from bioemb.manifest import begin, describe, differences, finish, read_manifest
 from bioemb.processes import PATIENCE
@@ -29,6 +30,8 @@ def run(config: TrainConfig) -> str:
     from accelerate.utils import set_seed
 
     accelerator = make_accelerator(config)
+    if config.push_to_hub and accelerator.is_main_process:
+        check_login(config.push_to_hub)
     _check_sharded(config, accelerator)
     set_seed(config.seed)  # a loss of one's own may draw its parameters: the same on every process
     loss, output = make_loss(config), Path(config.output_dir)
@@ -81,11 +84,22 @@ def _finish(trainer: "Trainer", data: TrainingData, description: dict) -> str:
     scores = evaluate(encoder, data.held_out, config.bf16) if data.held_out else {}
     if accelerator.is_main_process:
         encoder.save(output)
-        write_card(trainer, encoder, data.sets, scores)
+        write_card(trainer, encoder, data, scores)
         finish(output, description, {**data.counts, "rows": data.rows, "steps": trainer.done, "held_out": scores})
     accelerator.end_training()
     found = "".join(f", held-out {name} {score:.4f}" for name, score in scores.items())
-    return f"{output}: trained for {trainer.done} steps on {data.rows:,} rows{found}"
+    pushed = f"; {_push(config)}" if config.push_to_hub and accelerator.is_main_process else ""
+    return f"{output}: trained for {trainer.done} steps on {data.rows:,} rows{found}{pushed}"
+
+
+def _push(config: TrainConfig) -> str:
+    """Push the saved model; where that fails, say that it is saved and how to try again."""
+    output, name = config.output_dir, config.push_to_hub
+    try:
+        return f"pushed to {push(Path(output), name, private=config.hub_private_repo)}"
+    except BioembError as error:
+        again = f"bioemb push --model_path {output} --repo_id {name}"
+        raise type(error)(f"the model is trained and saved in {output}, but not pushed: {error} (`{again}`)") from None
 
 
 def _chosen(trainer, config: TrainConfig) -> "Encoder | None":

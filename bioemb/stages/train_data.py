@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from bioemb.card_data import TrainingSet
 from bioemb.config import TrainConfig
 from bioemb.config.train import SCORED_GROUPS
 from bioemb.data.collator import Collator, TokenIds
@@ -18,7 +19,6 @@ from bioemb.data.sampling import Part, Pool, temperature_weights
 from bioemb.errors import ConfigError
 from bioemb.log import logger
 from bioemb.manifest import work_folder
-from bioemb.model_card import TrainingSet
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -1,0 +1,46 @@
+"""From a model folder to the model that `mteb.evaluate` takes, with a revision that changes with its vectors."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bioemb.encoder import Encoder
+from bioemb.evaluation.encoder_adapter import EncoderForMteb
+from bioemb.manifest import work_key
+
+
+class EncodesAsAsked(NamedTuple):
+    """An encoder with a batch size and a precision."""
+
+    encoder: Encoder
+    batch_tokens: int | None
+    bf16: bool
+
+    def encode(self, texts: list[str], *, kind: str | None) -> np.ndarray:
+        return self.encoder.encode(texts, kind=kind, batch_tokens=self.batch_tokens, bf16=self.bf16)
+
+
+def load_model(
+    path: str | Path,
+    name: str | None = None,
+    *,
+    pooling: str = "auto",
+    max_length: tuple[int | None, int | None] = (None, None),
+    batch_tokens: int | None = None,
+    bf16: bool = False,
+) -> EncoderForMteb:
+    """An encoder as mteb takes it: `mteb.evaluate(load_model("model"), mteb.get_task("BIOSSES"))`.
+
+    path: a folder or a hub name. name: of the results, "org/model" (default: the hub's, else local/FOLDER).
+    max_length: of queries and of passages, in tokens (default: the model's own). Raises ModelError and ConfigError.
+    """
+    encoder = Encoder.from_pretrained(path, pooling=pooling).to_best_device()
+    encoder.set_max_length(*max_length)
+    lengths = [encoder.max_length[kind] for kind in ("query", "passage")]
+    revision = work_key(
+        {"weights": encoder.weights_hash, "lengths": lengths, "bf16": bf16, "pooling": encoder.layout.pooling}
+    )
+    if name is None:
+        name = f"local/{Path(path).resolve().name}" if Path(path).exists() else str(path)
+    return EncoderForMteb(EncodesAsAsked(encoder, batch_tokens, bf16), name, revision)

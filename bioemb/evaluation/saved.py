@@ -1,0 +1,114 @@
+"""The models whose scores lie in save folders, and those of them that are asked for. No model is loaded."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from bioemb.errors import ConfigError, DataError
+from bioemb.evaluation.scores import TaskScore, read_score
+from bioemb.flags import nearest
+
+Key = TypeVar("Key", str, tuple[str, str])  # of a task, of a model
+BM25_NAME, BM25_LABEL = "bioemb/bm25", "BM25"
+SHORT_REVISION = 7  # characters that tell two revisions of a model apart, for people
+
+
+class SavedModel(NamedTuple):
+    """One model at one revision, with its scores by task."""
+
+    name: str  # "local/minilm"
+    revision: str
+    scores: dict[str, TaskScore]
+
+
+def find_saved(folders: Sequence[str | Path]) -> dict[str, SavedModel]:
+    """The models of all save folders by a short label, those of the last evaluation first and in its order.
+
+    A label is the name's last part, both parts where that is not enough, with `@revision` where there are several.
+    Raises DataError where a folder holds no scores, or two hold a model's scores on different data.
+    """
+    found: dict[tuple[str, str], SavedModel] = {}
+    for folder in map(Path, folders):
+        files = sorted(folder.glob("scores/*/*/*.json"))
+        if not files:
+            wrong = "no saved scores here" if folder.is_dir() else "no such folder"
+            raise DataError(f"{wrong}; `bioemb evaluate --save_folder {folder} ...` leaves some", folder)
+        for file in files:
+            name, revision = file.parts[-3].replace("__", "/", 1), file.parts[-2]
+            model = found.setdefault((name, revision), SavedModel(name, revision, {}))
+            _add(model.scores, read_score(file), file)
+    last = _last(folders, "models", ("name", "revision"))
+    models = [found[key] for key in _in_order(found, last)]
+    return dict(zip(_labels(models), models, strict=True))
+
+
+def find_task_names(models: Iterable[SavedModel], folders: Sequence[str | Path]) -> list[str]:
+    """The tasks that any of the models was scored on, those of the last evaluation first and in its order."""
+    found = dict.fromkeys(task for model in models for task in model.scores)
+    return _in_order(found, [task for (task,) in _last(folders, "tasks", ("task",))])
+
+
+def choose(models: dict[str, SavedModel], names: Sequence[str]) -> list[str]:
+    """The labels that these names stand for, in their order; all revisions where none is named.
+
+    A name is a label, the full name ("local/minilm") or a part of it, with or without `@` and the revision's start.
+    Raises ConfigError for a name that no model has, with the nearest one.
+    """
+    chosen: dict[str, None] = {}
+    for name in names:
+        own = [name] if name in models else [label for label in models if _is_called(label, models[label], name)]
+        if not own:
+            raise ConfigError(f"no model {name!r} is saved here; there are {', '.join(models)}{nearest(name, models)}")
+        chosen |= dict.fromkeys(own)
+    return list(chosen)
+
+
+def _is_called(label: str, model: SavedModel, name: str) -> bool:
+    name, _, revision = name.casefold().partition("@")
+    names = (label.partition("@")[0], model.name, model.name.rpartition("/")[2])
+    return name in map(str.casefold, names) and model.revision.startswith(revision)
+
+
+def _add(scores: dict[str, TaskScore], score: TaskScore, file: Path) -> None:
+    before = scores.setdefault(score.task, score)
+    if before.data_revision != score.data_revision:
+        raise DataError(
+            f"another of these folders has this model's score on other data ({before.data_revision}, here "
+            f"{score.data_revision}); compare one of them at a time",
+            file,
+        )
+
+
+def _labels(models: Sequence[SavedModel]) -> list[str]:
+    names = {model.name for model in models}
+    ends = [name.rpartition("/")[2] for name in names]
+    labels = []
+    for model in models:
+        end = model.name.rpartition("/")[2]
+        label = BM25_LABEL if model.name == BM25_NAME else end if ends.count(end) == 1 else model.name
+        is_alone = sum(other.name == model.name for other in models) == 1
+        labels.append(label if is_alone else f"{label}@{model.revision[:SHORT_REVISION]}")
+    if len(set(labels)) < len(labels):  # revisions that begin alike, as BM25's
+        labels = [f"{label.partition('@')[0]}@{model.revision}" for label, model in zip(labels, models, strict=True)]
+    return labels
+
+
+def _in_order(found: Iterable[Key], first: Sequence[Key]) -> list[Key]:
+    order = {key: place for place, key in enumerate(dict.fromkeys(first))}
+    return sorted(found, key=lambda key: (order.get(key, len(order)), key))
+
+
+def _last(folders: Sequence[str | Path], what: str, keys: Sequence[str]) -> list[tuple[str, ...]]:
+    # what the last evaluation of each folder compared: {"models": [{name, revision}], "tasks": [{task}]}
+    entries = []
+    for folder in folders:
+        path = Path(folder) / "comparison.json"
+        try:
+            found = json.loads(path.read_text(encoding="utf-8")).get(what, [])
+            entries += [tuple(entry[key] for key in keys) for entry in found]
+        except FileNotFoundError:
+            continue
+        except (ValueError, AttributeError, TypeError, KeyError) as error:
+            raise DataError(f"the saved comparison is damaged ({error}); delete it", path) from None
+    return entries

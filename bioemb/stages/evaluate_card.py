@@ -1,0 +1,32 @@
+"""From an evaluation that has ended into the cards of the models that bioemb trained."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bioemb.evaluation.card import evaluation_section, model_index
+from bioemb.evaluation.scores import TaskScore
+from bioemb.files import write_aside
+from bioemb.log import logger
+from bioemb.model_card import EVALUATION, is_ours, with_metadata, with_section
+
+if TYPE_CHECKING:
+    from mteb import AbsTask
+
+
+def update_card(
+    folder: Path, scores: Sequence[TaskScore], others: Mapping[str, Sequence[TaskScore]], tasks: "Sequence[AbsTask]"
+) -> None:
+    """Write the scores into README.md of a model folder, where that is a card of ours; nothing else in it changes.
+
+    others: the scores of the models that it was compared with. What an earlier evaluation wrote is replaced.
+    """
+    path = folder / "README.md"
+    card = path.read_text(encoding="utf-8") if path.is_file() else ""
+    if not is_ours(card):
+        return
+    card = with_section(card, EVALUATION, evaluation_section(scores, others))
+    card = with_metadata(card, "model-index", model_index(folder.resolve().name, scores, tasks))
+    with write_aside(path) as out:
+        out.write(card)
+    logger.info("%s: has the scores now", path)
