@@ -15,6 +15,7 @@ CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOT
 COMMANDS = {
     "download": (config.DownloadConfig, "bioemb.stages.download"),
     **STAGES,
+    "export": (config.ExportConfig, "bioemb.stages.export"),
     "inspect": (config.InspectConfig, "bioemb.stages.inspect"),
     "run": (config.RunConfig, "bioemb.stages.run"),
     "demo": (config.DemoConfig, "bioemb.stages.demo"),

@@ -6,6 +6,7 @@ Names are those that the field's users type already; the second name of a flag i
 from bioemb.config.demo import DemoConfig
 from bioemb.config.download import DownloadConfig
 from bioemb.config.evaluate import EvaluateConfig
+from bioemb.config.export import ExportConfig
 from bioemb.config.extract import ExtractConfig
 from bioemb.config.filter import FilterConfig
 from bioemb.config.inspect import InspectConfig
@@ -18,6 +19,7 @@ __all__ = [
     "DemoConfig",
     "DownloadConfig",
     "EvaluateConfig",
+    "ExportConfig",
     "ExtractConfig",
     "FilterConfig",
     "InspectConfig",
