@@ -146,7 +146,7 @@ def _plain_attention(backbone: nn.Module) -> Iterator[None]:
 def _quiet() -> Iterator[None]:
     """Without the exporter's words on operators that no encoder has."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
