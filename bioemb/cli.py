@@ -16,6 +16,7 @@ COMMANDS = {
     "download": (config.DownloadConfig, "bioemb.stages.download"),
     **STAGES,
     "compare": (config.CompareConfig, "bioemb.stages.compare"),
+    "export": (config.ExportConfig, "bioemb.stages.export"),
     "inspect": (config.InspectConfig, "bioemb.stages.inspect"),
     "search": (config.SearchConfig, "bioemb.stages.search"),
     "push": (config.PushConfig, "bioemb.stages.push"),

@@ -38,7 +38,7 @@ class Encoder(nn.Module):
         self.weights_hash = ""  # of the folder that it was loaded from
         self.packs = prepare(backbone)  # whether texts can stand in one row without padding
         self.first_position = first_position(backbone)
-        self.options = {"use_cache": False} if _is_causal(backbone) else {}  # keys and values are for generation
+        self.options = {"use_cache": False} if is_causal(backbone) else {}  # keys and values are for generation
         for name, parameter in backbone.named_parameters():
             if "pooler." in name:  # saved as it came, never used: DDP must not wait for its gradient
                 parameter.requires_grad_(False)
@@ -256,12 +256,12 @@ def _choose_pooling(asked: str, layout: Layout, backbone: nn.Module, name: str |
         return asked
     if layout.pooling:
         return layout.pooling
-    default = "last" if _is_causal(backbone) else "mean"
+    default = "last" if is_causal(backbone) else "mean"
     logger.warning("%s does not say how it pools; taking %s (choose with the pooling flag)", name, default)
     return default
 
 
-def _is_causal(backbone: nn.Module) -> bool:
+def is_causal(backbone: nn.Module) -> bool:
     return any(getattr(module, "is_causal", False) for module in backbone.modules())
 
 

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from tiny_encoder import MAX_LENGTH, SENTENCES, WIDTH
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import (
@@ -280,6 +281,50 @@ def test_saved_folders_give_the_same_vectors_in_sentence_transformers(tiny_encod
         peer.save(str(tmp_path / f"{pooling} by the peer"))
         again = Encoder.from_pretrained(tmp_path / f"{pooling} by the peer")
         assert close(encoder.encode(SENTENCES, kind="query"), again.encode(SENTENCES, kind="query"))
+
+
+def test_saved_folders_give_the_same_vectors_in_transformers_alone(tiny_encoder_folder, tmp_path):
+    for pooling, normalize in (("mean", True), ("cls", False)):
+        encoder = Encoder.from_pretrained(tiny_encoder_folder, pooling, normalize)
+        encoder.save(tmp_path / pooling)
+        expected = one_by_one(tmp_path / pooling, SENTENCES, pooling, normalize)
+        assert close(encoder.encode(SENTENCES), expected, 1e-5 if normalize else 5e-5)
+
+
+# What text-embeddings-inference 1.9 requires of each file before it serves a BERT: its structures, field by field.
+SERVER_CONFIG = {
+    **dict.fromkeys(
+        ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"), int
+    ),
+    **dict.fromkeys(("max_position_embeddings", "type_vocab_size", "pad_token_id"), int),
+    **dict.fromkeys(("hidden_dropout_prob", "initializer_range", "layer_norm_eps"), float),
+    "hidden_act": str,
+    "model_type": str,
+    "architectures": list,
+    "use_cache": bool,
+}
+SERVER_POOLING = dict.fromkeys(("pooling_mode_cls_token", "pooling_mode_mean_tokens", "pooling_mode_lasttoken"), bool)
+
+
+def test_saved_folders_have_the_files_and_keys_that_text_embeddings_inference_reads(tiny_encoder_folder, tmp_path):
+    encoder = Encoder.from_pretrained(tiny_encoder_folder, "mean", True, PROMPTS)
+    encoder.set_max_length(query=12, passage=30)
+    encoder.save(tmp_path)
+    read = {path.relative_to(tmp_path).as_posix(): json.loads(path.read_text()) for path in tmp_path.rglob("*.json")}
+    for name, kinds in (("config.json", SERVER_CONFIG), ("1_Pooling/config.json", SERVER_POOLING)):
+        assert {key: type(read[name].get(key)) for key in kinds} == kinds
+    assert not any(name.endswith("Classification") for name in read["config.json"]["architectures"])
+    assert type(read["sentence_bert_config.json"]["max_seq_length"]) is int
+    assert all(type(text) is str for text in read["config_sentence_transformers.json"]["prompts"].values())
+    assert {module["type"] for module in read["modules.json"]} == {
+        f"sentence_transformers.models.{kind}" for kind in ("Transformer", "Pooling", "Normalize")
+    }
+    with safe_open(tmp_path / "model.safetensors", "pt") as weights:
+        assert {"embeddings.LayerNorm.weight", "encoder.layer.1.output.dense.bias"} <= set(weights.keys())
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))  # as the server reads it: it cuts for itself
+    assert tokenizer.truncation is None and tokenizer.padding is None
+    short = [text for text in SENTENCES if len(tokenizer.encode(text).ids) <= 30]
+    assert [tokenizer.encode(text).ids for text in short] == encoder.token_ids(short, None)
 
 
 # Training needs

@@ -24,7 +24,7 @@ ROWS = (  # a file imports from rows above its own here, and from its own packag
     ("model_folder", "encoding", "gradcache", "packed_attention", "lineage"),
     ("packing",),
     ("encoder", "hub_upload"),
-    ("cross_encoder",),
+    ("cross_encoder", "onnx_graph"),
     ("averaging", "batch_targets", "checkpoint", "held_out", "lora", "optimisation", "run_log", "updates", "watching"),
     ("run_state",),
     ("trainer", "evaluation/", "demo/", "report"),
@@ -46,6 +46,9 @@ DOORS = {  # third party: the files or packages that may import it; numpy and to
     "lxml": {"data/"},
     "matplotlib": {"report"},
     "mteb": {"evaluation/"},
+    "onnx_ir": {"onnx_graph"},
+    "onnxruntime": {"onnx_graph"},
+    "onnxscript": {"onnx_graph"},
     "peft": {"lora"},
     "pyarrow": {"files", "tables", "data/dataset", "stages/mining_tables", "stages/search_corpus"},
     "pytrec_eval": {"evaluation/"},
@@ -59,7 +62,12 @@ DOORS = {  # third party: the files or packages that may import it; numpy and to
     "zstandard": {"compression"},
 }
 DISTRIBUTIONS = {"yaml": "PyYAML", "Stemmer": "PyStemmer", "faiss": "faiss-cpu"}  # where the names differ
-BROUGHT_ALONG = {"huggingface_hub": "transformers", "tokenizers": "transformers", "pytrec_eval": "mteb"}
+BROUGHT_ALONG = {
+    "onnx_ir": "onnxscript",
+    "huggingface_hub": "transformers",
+    "tokenizers": "transformers",
+    "pytrec_eval": "mteb",
+}
 HEAVY = ("torch", "transformers", "numpy", "datasets", "pyarrow", "lxml", "mteb", "accelerate", "faiss", "yaml", "tqdm")
 
 

@@ -8,6 +8,7 @@ from bioemb.config.decontaminate import DecontaminateConfig
 from bioemb.config.demo import DemoConfig
 from bioemb.config.download import DownloadConfig
 from bioemb.config.evaluate import EvaluateConfig
+from bioemb.config.export import ExportConfig
 from bioemb.config.extract import ExtractConfig
 from bioemb.config.filter import FilterConfig
 from bioemb.config.inspect import InspectConfig
@@ -24,6 +25,7 @@ __all__ = [
     "DemoConfig",
     "DownloadConfig",
     "EvaluateConfig",
+    "ExportConfig",
     "ExtractConfig",
     "FilterConfig",
     "InspectConfig",
