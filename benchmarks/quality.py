@@ -42,6 +42,7 @@ from texts import add_flags, read_texts
 
 TASKS = ("med", "bioasq_snippets", "umnsrs_similarity", "umnsrs_relatedness")
 GENERATED_TASKS = ("demo-retrieval", "demo-sts")
+WARM_UP = 30  # steps of the generated encoder, without labels
 SEED = ", seed "  # between a case and its seed
 NOT_OF_A_TRAINING = "json one folder work seeds repeats cases tasks task quick threads resamples".split()
 
@@ -80,7 +81,8 @@ def prepare(options: argparse.Namespace) -> tuple[Path, list[Path], list[str]]:
         if options.tasks:
             shutil.copytree(find_folder(options.model), folder / START, dirs_exist_ok=True)
         else:
-            write_starting_encoder(folder / START, [text for row in pairs for text in (row["query"], *row["pos"])])
+            texts = [text for row in pairs for text in (row["query"], *row["pos"])]
+            write_starting_encoder(folder / START, texts, warm_up_steps=WARM_UP)
     if options.dropout is not None:
         config = json.loads((folder / START / "config.json").read_text())
         wanted = {"hidden_dropout_prob": options.dropout, "attention_probs_dropout_prob": options.dropout}
