@@ -8,7 +8,7 @@ Titles with their abstracts are mined by `bioemb mine` with the starting model, 
 Each package then trains with its own trainer, in a process of its own, for the same steps of the same size, rate,
 schedule, temperature and lengths, with several seeds: these order the rows, and draw the dropout (`--dropout`: where
 none is named the peers have the model's own, and bioemb none, as users of each get it). Every folder is scored by
-`bioemb.evaluation` on the same local tasks, pooled as the start is.
+`bioemb.evaluation` on the same local tasks, by the mean of its tokens, cut at the passages' length.
 
 Intervals: each resample draws a task's queries (or pairs) anew, the same for all runs, and each package's runs anew.
 Without --tasks all is generated: a corpus, its tasks, and a small fresh encoder to start from.
@@ -64,9 +64,7 @@ def cost_file(folder: Path, job: str) -> Path:
 
 def prepare(options: argparse.Namespace) -> tuple[Path, list[Path], list[str]]:
     """The folder of this run with the start and the mined rows in it; folders and names of the tasks."""
-    from bioemb.demo.model import write_starting_encoder
     from bioemb.manifest import work_key
-    from bioemb.model_folder import find_folder
 
     settings = {key: str(value) for key, value in vars(options).items() if key not in NOT_OF_A_TRAINING}
     folder = options.work / work_key({**settings, "generated": not options.tasks})
@@ -77,19 +75,30 @@ def prepare(options: argparse.Namespace) -> tuple[Path, list[Path], list[str]]:
     else:
         tasks = [folder / "corpus" / "eval"]
         pairs = generate(folder / "corpus", options.rows)
-    if not (folder / START / "config.json").exists():
-        if options.tasks:
-            shutil.copytree(find_folder(options.model), folder / START, dirs_exist_ok=True)
-        else:
-            texts = [text for row in pairs for text in (row["query"], *row["pos"])]
-            write_starting_encoder(folder / START, texts, warm_up_steps=WARM_UP)
-    if options.dropout is not None:
-        config = json.loads((folder / START / "config.json").read_text())
-        wanted = {"hidden_dropout_prob": options.dropout, "attention_probs_dropout_prob": options.dropout}
-        (folder / START / "config.json").write_text(json.dumps(config | wanted))
+    prepare_start(folder / START, pairs, options)
     (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs), encoding="utf-8")
     mine(folder, options)
     return folder, tasks, list(names)
+
+
+def prepare_start(start: Path, pairs: list[dict], options: argparse.Namespace) -> None:
+    """The encoder that all begin from: the one named, or a small fresh one that knows the words of the pairs."""
+    from bioemb.demo.model import write_starting_encoder
+    from bioemb.model_folder import find_folder, read_layout
+
+    if not (start / "config.json").exists():
+        if options.tasks:
+            shutil.copytree(find_folder(options.model), start, dirs_exist_ok=True)
+        else:
+            texts = [text for row in pairs for text in (row["query"], *row["pos"])]
+            write_starting_encoder(start, texts, warm_up_steps=WARM_UP)
+    pooling = read_layout(start).pooling
+    if pooling != "mean":
+        sys.exit(f"{options.model} pools by {pooling}; the trainers compared here are told to pool by the mean")
+    if options.dropout is not None:
+        path = start / "config.json"
+        dropout = {"hidden_dropout_prob": options.dropout, "attention_probs_dropout_prob": options.dropout}
+        path.write_text(json.dumps(json.loads(path.read_text()) | dropout))
 
 
 def generate(corpus: Path, count: int) -> list[dict]:
@@ -128,7 +137,13 @@ def score(folders: dict[str, Path], tasks: list, folder: Path, options: argparse
 
     found = {}
     for name, model in folders.items():
-        config = EvaluateConfig(model_path=str(model), pooling_method="mean", bf16=options.bf16)
+        config = EvaluateConfig(
+            model_path=str(model),
+            pooling_method="mean",
+            query_max_len=options.passage_tokens,
+            passage_max_len=options.passage_tokens,
+            bf16=options.bf16,
+        )
         found[name] = evaluate(load_model(str(model), name.replace(SEED, "-"), config), tasks, folder / "saves")
         print(f"{name}: {', '.join(f'{of.task} {100 * of.score:.2f}' for of in found[name])}", file=sys.stderr)
     return found
