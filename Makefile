@@ -37,11 +37,15 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# A program that fails does not stop the others. MODEL, TEXTS and XML: an encoder's folder, a file of abstracts, PubMed's XML.
-BENCHMARKS := search loss extract false_negatives mine_memory encode step peers_curve mine
+# A program that fails does not stop the others. MODEL, TEXTS, XML and TASKS: an encoder's folder, a file of abstracts,
+# PubMed's XML, folders of local evaluation tasks.
+BENCHMARKS := search loss extract false_negatives mine_memory curves encode step peers_curve mine quality
 MODEL_FLAGS = $(if $(MODEL),--model $(MODEL)) $(if $(TEXTS),--texts $(TEXTS))
 XML_FLAGS = $(if $(XML),--input $(XML))
-flags_of = $(if $(filter extract,$(1)),$(XML_FLAGS),$(if $(filter encode step peers_curve mine,$(1)),$(MODEL_FLAGS)))
+TASK_FLAGS = $(if $(TASKS),--tasks $(TASKS))
+ON_MODEL := encode step peers_curve mine quality
+flags_of = $(if $(filter extract,$(1)),$(XML_FLAGS)) $(if $(filter $(ON_MODEL),$(1)),$(MODEL_FLAGS)) \
+	$(if $(filter quality,$(1)),$(TASK_FLAGS))
 run_benchmark = echo "== $(1)"; $(BIN)/python benchmarks/$(1).py $(2) $(call flags_of,$(1)) || failed="$$failed $(1)";
 end_benchmarks = test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
@@ -49,12 +53,13 @@ $(VENV)/peers: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[cpu,bench]"
 	touch $@
 
+bench: TASK_FLAGS =
 bench: $(VENV)/peers
 	@failed=""; $(foreach name,$(BENCHMARKS),$(call run_benchmark,$(name),--quick)) $(end_benchmarks)
 
 bench-full: $(VENV)/peers
 	@failed=""; $(foreach name,$(BENCHMARKS),$(call run_benchmark,$(name),)) \
-	$(BIN)/python benchmarks/report.py; $(end_benchmarks)
+	$(BIN)/python benchmarks/report.py; $(BIN)/python benchmarks/scale.py --write > /dev/null; $(end_benchmarks)
 
 clean:
 	rm -rf $(VENV) demo

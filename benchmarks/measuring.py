@@ -23,6 +23,7 @@ from typing import NamedTuple
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 sys.path.insert(0, str(REPOSITORY))
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # for what a program prepares itself; its cases get it anyway
 
 
 class CaseError(Exception):

@@ -202,7 +202,7 @@ def main() -> None:
     flags.add_argument("--max_length", type=int, default=256, help="tokens of a text at most")
     flags.add_argument("--queries", type=int, nargs=2, default=[4000, 16_000], help="whose memory is compared")
     flags.add_argument("--pool", type=int, default=2000, help="short passages for that")
-    options = parse(flags, rows=300, queries=[300, 1500], pool=300)
+    options = parse(flags, rows=150, queries=[150, 750], pool=150)
     growing = {f"{case}{AT}{count}": case for case in GROWING for count in options.queries}
     if options.one:
         print_case({options.one: run_case}, options)

@@ -1,11 +1,14 @@
-"""FlagEmbedding's own runner and trainer, as its command makes them."""
+"""The peers' own trainers, made as their users make them, on rows {"query","pos","neg"}."""
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
+QUIET = {"use_cpu": True, "save_strategy": "no", "report_to": "none", "disable_tqdm": True}  # of transformers' trainers
+
 
 class Training(NamedTuple):
-    """What is trained on what."""
+    """What is trained on what; each row has `group` less one negatives at least, of which the first ones are taken."""
 
     model: Path
     rows: Path
@@ -16,7 +19,7 @@ class Training(NamedTuple):
 
 
 def flag_embedding_trainer(training: Training, settings: dict):
-    """The trainer on the CPU, with mean pooling; settings: what else its arguments are to say."""
+    """FlagEmbedding's on the CPU, with mean pooling; settings: what else its arguments are to say."""
     from FlagEmbedding.finetune.embedder.encoder_only.base import (
         EncoderOnlyEmbedderDataArguments,
         EncoderOnlyEmbedderModelArguments,
@@ -43,4 +46,30 @@ def flag_embedding_trainer(training: Training, settings: dict):
     return runner.trainer
 
 
-QUIET = {"use_cpu": True, "save_strategy": "no", "report_to": "none", "disable_tqdm": True}  # of transformers' trainers
+def sentence_transformers_trainer(training: Training, settings: dict, mini_batch_size: int | None = None):
+    """sentence-transformers' on the CPU, with its plain loss or, with a mini-batch, the cached one.
+
+    It has one length for both sides, the passages'; hardly a title is longer than a query may be.
+    """
+    from datasets import Dataset
+    from sentence_transformers import (
+        SentenceTransformer,
+        SentenceTransformerTrainer,
+        SentenceTransformerTrainingArguments,
+    )
+    from sentence_transformers.sentence_transformer import losses
+
+    model = SentenceTransformer(str(training.model), device="cpu")
+    model.max_seq_length = training.passage_tokens
+    scale = 1 / training.temperature
+    loss = (
+        losses.CachedMultipleNegativesRankingLoss(model, scale=scale, mini_batch_size=mini_batch_size)
+        if mini_batch_size
+        else losses.MultipleNegativesRankingLoss(model, scale=scale)
+    )
+    rows = [json.loads(line) for line in training.rows.read_text(encoding="utf-8").splitlines()]
+    columns = {"anchor": [row["query"] for row in rows], "positive": [row["pos"][0] for row in rows]}
+    for place in range(training.group - 1):
+        columns[f"negative_{place + 1}"] = [row["neg"][place] for row in rows]
+    arguments = SentenceTransformerTrainingArguments(**QUIET, **settings)
+    return SentenceTransformerTrainer(model, arguments, train_dataset=Dataset.from_dict(columns), loss=loss)

@@ -96,7 +96,7 @@ def our_negatives(options: argparse.Namespace) -> dict:
     output = options.folder / "mined.jsonl"
     words = ["--model_name_or_path", str(options.folder / "model"), "--input_file", str(options.folder / "mine.jsonl")]
     words += ["--range_for_sampling", f"{WINDOW.first}-{WINDOW.stop}", "--negative_number", str(WINDOW.count)]
-    words += ["--relative_margin", "none", "--max_positive_similarity", "none", "--on_short", "fewer"]
+    words += ["--relative_margin", "none", "--max_positive_similarity", "none", "--on_short", "fewer", "--bf16", "no"]
     words += ["--embedder_query_max_length", str(PASSAGE_TOKENS), "--embedder_passage_max_length", str(PASSAGE_TOKENS)]
     done = subprocess.run(
         [sys.executable, "-m", "bioemb", "mine", *words, "--output_file", str(output)],
@@ -185,7 +185,7 @@ def main() -> None:
     flags.add_argument("--steps", type=int, default=50)
     flags.add_argument("--queries", type=int, default=8, help="of a step")
     flags.add_argument("--rows", type=int, default=1000, help="to mine for")
-    options = parse(flags, steps=10, queries=4, rows=200)
+    options = parse(flags, steps=10, queries=4, rows=120)
     if options.one:
         print_case(CASES, options)
         return

@@ -64,11 +64,8 @@ def write_report(
     """Print the tables and aims, and write all of it with the machine as JSON; `--quick` runs have their own folder."""
     path = options.json or RESULTS / ("quick" if options.quick else "") / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    settings = {
-        key: Path(value).name if isinstance(value, Path) or key == "model" else value  # no paths of a machine
-        for key, value in vars(options).items()
-        if key not in ("json", "one", "folder")
-    }
+    left_out = ("json", "one", "folder", "work")
+    settings = {key: _setting(key, value) for key, value in vars(options).items() if key not in left_out}
     found = {
         "name": name,
         "date": date.today().isoformat(),
@@ -119,6 +116,13 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
+
+
+def _setting(key: str, value: object) -> object:
+    """As it was given, but no paths of a machine."""
+    if isinstance(value, list):
+        return [_setting(key, one) for one in value]
+    return Path(value).name if isinstance(value, Path) or key == "model" else value
 
 
 def _plain(cell: object) -> object:

@@ -33,7 +33,7 @@ from measuring import (
     run_by_turns,
     summarise,
 )
-from peer_training import QUIET, Training, flag_embedding_trainer
+from peer_training import Training, flag_embedding_trainer, sentence_transformers_trainer
 from products import forward_gflop, matrix_products, share_of_products
 from reporting import Aim, Table, write_report
 from texts import add_flags, describe, read_texts
@@ -97,38 +97,17 @@ def ours(options: argparse.Namespace, bf16: bool, sub_batch_size: int | None = N
 
 
 def flag_embedding(options: argparse.Namespace, bf16: bool) -> dict:
-    folder = options.folder
-    training = Training(folder / "model", folder / "rows.jsonl", GROUP, QUERY_TOKENS, PASSAGE_TOKENS, TEMPERATURE)
-    return run_trainer(flag_embedding_trainer(training, trainer_settings(options, bf16)))
+    return run_trainer(flag_embedding_trainer(training_of(options), trainer_settings(options, bf16)))
 
 
 def sentence_transformers(options: argparse.Namespace, bf16: bool, mini_batch_size: int | None = None) -> dict:
-    from datasets import Dataset
-    from sentence_transformers import (
-        SentenceTransformer,
-        SentenceTransformerTrainer,
-        SentenceTransformerTrainingArguments,
-    )
-    from sentence_transformers.sentence_transformer import losses
+    settings = trainer_settings(options, bf16)
+    return run_trainer(sentence_transformers_trainer(training_of(options), settings, mini_batch_size))
 
-    model = SentenceTransformer(str(options.folder / "model"), device="cpu")
-    model.max_seq_length = PASSAGE_TOKENS  # one length for both; hardly a title has more than 64 tokens
-    scale = 1 / TEMPERATURE
-    loss = (
-        losses.CachedMultipleNegativesRankingLoss(model, scale=scale, mini_batch_size=mini_batch_size)
-        if mini_batch_size
-        else losses.MultipleNegativesRankingLoss(model, scale=scale)
-    )
-    rows = [json.loads(line) for line in (options.folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
-    dataset = Dataset.from_dict(
-        {
-            "anchor": [row["query"] for row in rows],
-            "positive": [row["pos"][0] for row in rows],
-            "negative": [row["neg"][0] for row in rows],
-        }
-    )
-    arguments = SentenceTransformerTrainingArguments(**QUIET, **trainer_settings(options, bf16))
-    return run_trainer(SentenceTransformerTrainer(model, arguments, train_dataset=dataset, loss=loss))
+
+def training_of(options: argparse.Namespace) -> Training:
+    folder = options.folder
+    return Training(folder / "model", folder / "rows.jsonl", GROUP, QUERY_TOKENS, PASSAGE_TOKENS, TEMPERATURE)
 
 
 def trainer_settings(options: argparse.Namespace, bf16: bool) -> dict:

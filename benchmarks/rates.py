@@ -1,0 +1,105 @@
+"""The numbers that `scale.py` starts from: rates out of the tables of docs/benchmarks.md, and what is assumed."""
+
+import argparse
+import re
+import sys
+from typing import NamedTuple
+
+from measuring import REPOSITORY
+
+BENCHMARKS = REPOSITORY / "docs" / "benchmarks.md"
+SIZES = ("10,000", "1,000,000")  # passages of the two rows that the memory of one is taken from
+
+
+class Given(NamedTuple):
+    """A number that the tables start from, and where it is from."""
+
+    name: str
+    value: float
+    source: str
+
+
+def read_cell(page: str, result: str, row: str, column: str) -> float:
+    """The first number of a cell of one program's table on the page. Exits where there is none."""
+    block = re.search(rf"<!-- results: {result} -->\n(.*?)<!-- end -->", page, re.DOTALL)
+    lines = [
+        [cell.strip() for cell in line.strip("| ").split(" | ")] for line in (block[1] if block else "").split("\n")
+    ]
+    head = next((line for line in lines if column in line), None)
+    found = next((line for line in lines if head and line[0] == row and len(line) == len(head)), None)
+    if not found:
+        sys.exit(f"{BENCHMARKS.name}: no cell {row!r}, {column!r} in the results of {result}")
+    return as_number(found[head.index(column)])
+
+
+def as_number(cell: str) -> float:
+    """The number that a cell begins with, its spread and unit left out."""
+    return float(re.match(r"[\d,.]+", cell)[0].replace(",", ""))
+
+
+def measured(page: str) -> dict[str, Given]:
+    """What docs/benchmarks.md says."""
+
+    def from_page(result: str, row: str, column: str) -> tuple[float, str]:
+        return read_cell(page, result, row, column), f"{result}: {row}, {column}"
+
+    encode_seconds, encode_source = from_page("encode", "bioemb bf16", "CPU s (least, most)")
+    step_seconds, step_source = from_page("step", "bioemb bf16, one pass", "CPU s a step (least, most)")
+    work = {name: caption_number(page, name, r"([\d,]+) GFLOP") for name in ("encode", "step")}
+    memory = [from_page("mine_memory", size, "peak, MB")[0] for size in SIZES]
+    search_seconds = from_page("mine_memory", "1,000,000", "search, s")[0]
+    search_queries = from_page("mine_memory", "1,000,000", "queries")[0]
+    records, packed = (caption_number(page, "extract", rf"([\d,]+) {word}") for word in ("records", "MB gzip"))
+    rate, rate_source = from_page("extract", "bioemb extract", "records a CPU s")
+    return {
+        "extract": Given("extraction, records a CPU second", rate, rate_source),
+        "packed": Given("gzip of a record, bytes", packed * 1e6 / records, "extract: the caption"),
+        "encode": Given("encoding, GFLOP a CPU second", work["encode"] / encode_seconds, encode_source),
+        "step": Given("training, GFLOP a CPU second", work["step"] / step_seconds, step_source),
+        "search": Given(
+            "exact search, million products of two vectors of 384 a second of one core",
+            search_queries * 1e6 / search_seconds / 1e6,
+            "mine_memory: 1,000,000 passages, search",
+        ),
+        "passage_memory": Given(
+            "mining, bytes of memory a passage",
+            (memory[1] - memory[0]) * 2**20 / 990_000,
+            "mine_memory: peaks of 10,000 and 1,000,000",
+        ),
+    }
+
+
+def caption_number(page: str, result: str, pattern: str) -> float:
+    block = re.search(rf"<!-- results: {result} -->\n(.*?)<!-- end -->", page, re.DOTALL)
+    found = re.search(pattern, block[1]) if block else None
+    if not found:
+        sys.exit(f"{BENCHMARKS.name}: the results of {result} do not say {pattern!r}")
+    return as_number(found[1])
+
+
+def assumed(options: argparse.Namespace) -> dict[str, Given]:
+    """What was not measured here: counts of texts and published rates of a GPU."""
+    return {
+        "records": Given("records", options.records, "as asked"),
+        "pairs": Given(
+            "share that gives a title-abstract pair", options.share, "assumed: two records in three have an abstract"
+        ),
+        "kept": Given("share that the filter keeps", options.kept, "assumed; the filter's statistics say it of yours"),
+        "query": Given("tokens of a title", 26, "mean of 2,059 titles of the texts of docs/benchmarks.md"),
+        "passage": Given("tokens of an abstract, cut at 256", 237, "mean of their abstracts"),
+        "query_bytes": Given("bytes of a title", 106, "mean of 16,470"),
+        "passage_bytes": Given("bytes of an abstract", 1511, "mean of 16,470"),
+        "peak": Given("published: bf16 products of an H100, TFLOP/s", 989, "NVIDIA's data sheet, SXM, dense"),
+        "peak32": Given("published: float32 of an H100, TFLOP/s", 67, "the same"),
+        "encode_share": Given("share of it reached in encoding", 0.40, "assumed; on a CPU 53 % of large products"),
+        "step_share": Given("share reached in training", 0.30, "assumed; on a CPU 49 % of large products"),
+        "tokenise": Given("making a pair's tokens, CPU milliseconds", 0.3, "2,000 abstracts took 0.4 to 0.7 s"),
+        "search_share": Given("share of float32 reached in search", 0.50, "assumed"),
+        "signatures": Given(
+            "merging identities, s a million records", 38 / 3, "docs/architecture.md: 38 s at 3 million"
+        ),
+        "merge_bytes": Given("merging, bytes of memory a record", 80, "docs/architecture.md"),
+        "part_bytes": Given("parts, bytes of disk a record", 26 + 32 + 256, "docs/architecture.md: with signatures"),
+        "table_bytes": Given("mining's tables, bytes of memory a passage", 200, "docs/architecture.md"),
+        "state_bytes": Given("bytes of weights, gradients and AdamW a weight", 16, "4 numbers of 4 bytes"),
+    }
