@@ -10,6 +10,7 @@ from bioemb.config.extract import ExtractConfig
 from bioemb.config.filter import FilterConfig
 from bioemb.config.inspect import InspectConfig
 from bioemb.config.mine import MineConfig
+from bioemb.config.report import ReportConfig
 from bioemb.config.run import RunConfig
 from bioemb.config.score import ScoreConfig
 from bioemb.config.train import TrainConfig
@@ -22,6 +23,7 @@ __all__ = [
     "FilterConfig",
     "InspectConfig",
     "MineConfig",
+    "ReportConfig",
     "RunConfig",
     "ScoreConfig",
     "TrainConfig",
