@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDTH, POINTS_AN_INCH = 340, 72  # of a chart, in the points that its SVG counts in
-FONT, SMALL = 11, 10
-LABEL_CHARACTERS = 46  # of a label of its own line
+FONT, SMALL = 12.5, 11.5
+LABEL_CHARACTERS = 40  # of a label of its own line
 STYLE = {
     "svg.fonttype": "none",  # letters stay letters
     "svg.hashsalt": "bioemb",  # the same ids every time
@@ -110,7 +110,7 @@ def bars(name: str, title: str, counts: Sequence[Bar]) -> Html:
         axes.set_xlim(0, 1)
         axes.set_ylim(len(counts) - 0.7, -0.8)
 
-    return _draw(name, title, 33 * len(counts) + 6, paint, (0.01, 0.01, 0.99, 0.99))
+    return _draw(name, title, 36 * len(counts) + 6, paint, (0.01, 0.01, 0.99, 0.99))
 
 
 def histogram(
@@ -149,8 +149,8 @@ def lines(name: str, title: str, x: Sequence[float], series: Sequence[Series], x
         for each, height in zip(series, ends, strict=True):
             words = f"{each.name} {each.values[-1]:{form}}".strip()
             axes.annotate(words, (1, height), (7, 0), ("axes fraction", "data"), "offset points", va="center")
-        axes.yaxis.set_major_formatter(lambda value, _: format(value, form))
-        axes.locator_params("y", nbins=5)
+        axes.yaxis.set_major_formatter(lambda value, _: format(value, form) if value else "0")
+        axes.locator_params("y", nbins=4)
         axes.locator_params("x", nbins=5, integer=True)
         axes.set_xlabel(x_label)
 
@@ -181,8 +181,8 @@ def by_order(name: str, title: str, quartiles: np.ndarray, positives: Sequence[f
     return _draw(name, title, 210, paint, (0.12, 0.2, 0.98, 0.96))
 
 
-def intervals(name: str, title: str, spans: Sequence[Span], x_label: str) -> Html:
-    """Values with their intervals on one scale, zero marked, each under its label."""
+def intervals(name: str, title: str, spans: Sequence[Span], limits: tuple[float, float], x_label: str) -> Html:
+    """Values with their intervals on one scale, zero marked, each under its label; limits: of the scale."""
 
     def paint(axes: "Axes") -> None:
         axes.axvline(0, color=COLOURS["muted"], linewidth=1)
@@ -194,13 +194,14 @@ def intervals(name: str, title: str, spans: Sequence[Span], x_label: str) -> Htm
             axes.text(0, row - 0.3, span.label, fontsize=SMALL, transform=axes.get_yaxis_transform())
         axes.set_ylim(len(spans) - 0.5, -0.85)
         axes.set_yticks([])
-        axes.margins(x=0.06)
-        axes.grid(axis="x")
+        axes.set_xlim(*limits)
+        axes.grid(False)
+        axes.locator_params("x", nbins=6)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:+.0f}" if value else "0")
         axes.set_xlabel(x_label)
 
-    height = 40 * len(spans) + 50
-    return _draw(name, title, height, paint, (0.03, 40 / height, 0.97, 0.995))
+    height = 44 * len(spans) + 50
+    return _draw(name, title, height, paint, (0.01, 45 / height, 0.97, 0.995))
 
 
 def scatter(
@@ -253,15 +254,18 @@ def _occupied(series: Sequence[Series]) -> tuple[int, int]:
 
 
 def _label_peaks(axes: "Axes", edges: Sequence[float], series: Sequence[Series], shares: list[np.ndarray]) -> None:
-    """Name each series above its highest bin; names that would meet move apart sideways."""
-    middles = [(edges[int(share.argmax())] + edges[int(share.argmax()) + 1]) / 2 for share in shares]
+    """Name each series above its highest bin; where two peaks are close the names go to both sides, above either."""
     left, right = axes.get_xlim()
-    for each, share, middle in zip(series, shares, middles, strict=True):
-        others = [other for other in middles if other != middle]
-        meets = any(abs(other - middle) < 0.3 * (right - left) for other in others)
-        side = "center" if not meets else "right" if middle < min(others) else "left"
-        place = min(max(middle, left + 0.12 * (right - left)), right - 0.12 * (right - left))
-        axes.annotate(each.name, (place, float(share.max())), (0, 5), textcoords="offset points", ha=side)
+    middles = np.array([(edges[int(share.argmax())] + edges[int(share.argmax()) + 1]) / 2 for share in shares])
+    is_close = len(series) > 1 and np.ptp(middles) < 0.3 * (right - left)
+    order = np.argsort([share @ (np.array(edges[1:]) + edges[:-1]) for share in shares], kind="stable").tolist()
+    for place, index in enumerate(order):
+        share, each = shares[index], series[index]
+        height = max(float(one.max()) for one in shares) if is_close else float(share.max())
+        middle = float(np.clip(middles[index], left + 0.14 * (right - left), right - 0.14 * (right - left)))
+        x, side = (middles.mean(), ("right", "left")[place]) if is_close else (middle, "center")
+        shift = {"right": -4, "left": 4, "center": 0}[side]
+        axes.annotate(each.name, (x, height), (shift, 5), textcoords="offset points", ha=side, color=COLOURS[each.role])
 
 
 def _spread(heights: Sequence[float], limits: tuple[float, float]) -> list[float]:

@@ -67,7 +67,7 @@ def _histogram(name: str, kind: str, of: dict[str, Any]) -> Html:
     chart = histogram(name, f"Cosines of {kind} pairs and of shuffled pairs", edges, series, "cosine", threshold)
     bins = [
         [f"{low:.2f} to {high:.2f}", number(one), number(other)]
-        for low, high, one, other in zip(edges, edges[1:], own, shuffled, strict=True)
+        for low, high, one, other in zip(edges[:-1], edges[1:], own, shuffled, strict=True)
         if one or other
     ]
     return figure(title, chart, details("Numbers", table(["cosine", "pairs", "shuffled"], bins)))

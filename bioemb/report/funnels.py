@@ -32,9 +32,8 @@ def _output(run: Run, output: Output, place: int) -> Html:
     others = list(other_counts(output.counts))
     heading = element("h3", f"{output.stage}: {run.name_of(output.path)}")
     unfinished = [] if output.complete else [note("This stage has not finished, so that its manifest has no counts.")]
-    counts = table(["count", ""], [[name, number(count)] for name, count in others]) if others else ""
-    if charts:
-        counts = details("Further counts", counts) if others else ""
+    rows = [[name, number(count)] for name, count in others]
+    counts = details("Further counts" if charts else "Counts", table(["", "count"], rows)) if rows else ""
     return join(heading, *unfinished, grid(*charts) if charts else "", counts)
 
 

@@ -38,9 +38,9 @@ def page(title: str, lead: Html, figures: Sequence[Figure], sections: Sequence[S
         Html(
             f'<meta name="color-scheme" content="light dark">\n<meta name="generator" content="bioemb {__version__}">\n'
         ),
-        element("title", title),
+        element("title", f"{title}: bioemb report"),
         Html(f"\n<style>\n{STYLE_SHEET.read_text(encoding='utf-8')}</style>\n</head>\n<body>\n<header>\n"),
-        element("h1", title),
+        element("h1", element("small", "bioemb report"), title),
         lead,
         element("dl", *tiles, class_="figures"),
         element("nav", element("ul", *contents), class_="contents"),

@@ -27,8 +27,13 @@ def _comparison(run: Run, path: Path, comparison: dict[str, Any], place: int) ->
     models = list(dict.fromkeys(row["model"] for task in tasks for row in task["models"]))
     head = ["model", *(join(task["task"], element("small", task["metric"])) for task in tasks)]
     rows = [[_name(model, start), *(_cell(_row_of(task, model)) for task in tasks)] for model in models]
-    charts = [_chart(f"differences-{place}-{number}", model, tasks) for number, model in enumerate(models)]
-    charts = [chart for chart in charts if chart]
+    spans = {model: _spans(model, tasks) for model in models if model != start}
+    limits = limits_of([span for of_model in spans.values() for span in of_model])
+    charts = [
+        _chart(f"differences-{place}-{number}", model, of_model, limits)
+        for number, (model, of_model) in enumerate(spans.items())
+        if of_model
+    ]
     said = note(
         f"Scores in points of 100. Below each, its difference to {start} with the interval "
         f"({comparison['interval']}) and a plain word: better or worse where the whole interval is on one side of zero."
@@ -62,13 +67,21 @@ def bounds_of(row: dict[str, Any]) -> list[object]:
     return [" [", points(row["low"], "+.1f"), ", ", points(row["high"], "+.1f"), "]"]
 
 
-def _chart(name: str, model: str, tasks: list[dict[str, Any]]) -> Html | None:
-    spans = [_span(task["task"], _row_of(task, model)) for task in tasks]
-    spans = [span for span in spans if span]
-    if not spans:
-        return None
+def limits_of(spans: list[Span]) -> tuple[float, float]:
+    """A scale that shows every interval, and zero."""
+    ends = [0.0, *(end for span in spans for end in (span.value, *(span.bounds or ())))]
+    frame = 0.06 * max(max(ends) - min(ends), 1.0)
+    return min(ends) - frame, max(ends) + frame
+
+
+def _chart(name: str, model: str, spans: list[Span], limits: tuple[float, float]) -> Html:
     title = join(model, element("small", "difference to where training started"))
-    return figure(title, intervals(name, f"Differences of {model}", spans, "points of 100"))
+    return figure(title, intervals(name, f"Differences of {model}", spans, limits, "points of 100"))
+
+
+def _spans(model: str, tasks: list[dict[str, Any]]) -> list[Span]:
+    spans = [_span(task["task"], _row_of(task, model)) for task in tasks]
+    return [span for span in spans if span]
 
 
 def _span(task: str, row: dict[str, Any]) -> Span | None:

@@ -42,22 +42,23 @@ def run(config: ReportConfig) -> str:
     is_report = (read_manifest(output) or {}).get("stage") == "report"
     if not begin(output, description, config.overwrite or is_report):
         return f"{output} is complete; nothing to do"
-    sections = [section for section in _sections(found, config.seed) if section]
+    scores = score_section(found)
+    path = _sections(found, config.seed)
     of_models, measured = model_sections(models, config)
-    there = [*sections, *of_models]
+    there = [section for section in (scores, *of_models, *path) if section]  # first what came of it, then how
     missing = [said for anchor, said in LEFT_OUT.items() if anchor not in {section.anchor for section in there}]
     missing += [models.missing] if models.missing else []
     name = found.folder.resolve().name
     with write_aside(output) as out:
-        out.write(page(f"bioemb report: {name}", _lead(found, missing), _figures(found), there))
+        out.write(page(name, _lead(found, missing), _figures(found), there))
     finish(output, description, measured)
     return "\n".join([*missing, f"{output}: {len(there)} sections, {output.stat().st_size / 1e6:.1f} MB"])
 
 
 def _sections(found: Run, seed: int) -> list[Section | None]:
-    """What is told without models, scores first."""
+    """What is told of the path, without models."""
     logger.info("%d outputs in %s", len(found.outputs), found.folder)
-    told = [score_section(found), training_section(found), cosine_section(found), negative_section(found, seed)]
+    told = [training_section(found), cosine_section(found), negative_section(found, seed)]
     return [*told, funnel_section(found)] if found.outputs else told
 
 
@@ -86,8 +87,8 @@ def _figures(found: Run) -> list[Figure]:
     figures = []
     for stage, key, words in (
         ("filter", "pairs", "pairs kept"),
-        ("mine", "rows", "examples"),
-        ("score", "rows", "scored"),
+        ("mine", "rows", "examples mined"),
+        ("score", "rows", "examples scored"),
     ):
         for one in found.of(stage)[-1:]:
             if one.complete:
