@@ -103,8 +103,8 @@ def bars(name: str, title: str, counts: Sequence[Bar]) -> Html:
     def paint(axes: "Axes") -> None:
         axes.axis("off")
         for row, bar in enumerate(counts):
-            axes.plot([0, 1], [row, row], color=COLOURS["grid"], linewidth=5)
-            axes.plot([0, bar.count / most], [row, row], color=COLOURS[bar.role], linewidth=5)
+            axes.plot([0, 1], [row, row], color=COLOURS["grid"], linewidth=5, solid_capstyle="butt")
+            axes.plot([0, bar.count / most], [row, row], color=COLOURS[bar.role], linewidth=5, solid_capstyle="butt")
             axes.text(0, row - 0.28, shortened(bar.label, LABEL_CHARACTERS), fontsize=SMALL)
             axes.text(1, row - 0.28, bar.said, fontsize=SMALL, horizontalalignment="right")
         axes.set_xlim(0, 1)
@@ -114,9 +114,17 @@ def bars(name: str, title: str, counts: Sequence[Bar]) -> Html:
 
 
 def histogram(
-    name: str, title: str, edges: Sequence[float], series: Sequence[Series], x_label: str, line: float | None = None
+    name: str,
+    title: str,
+    edges: Sequence[float],
+    series: Sequence[Series],
+    limits: tuple[float, float],
+    line: float | None = None,
 ) -> Html:
-    """Shares of each series by bin, the first one filled, a line across where one is given; edges: one more."""
+    """Shares of each series of cosines by bin, the first one filled, a line across where one is given.
+
+    edges: one more than values; limits: of the cosines that are shown.
+    """
 
     def paint(axes: "Axes") -> None:
         shares = [np.asarray(each.values) / max(sum(each.values), 1) for each in series]
@@ -126,14 +134,13 @@ def histogram(
             axes.stairs(share, edges, color=COLOURS[each.role], linewidth=1.6, linestyle="-" if number == 0 else "--")
         top = max(float(share.max()) for share in shares) * 1.25 or 1
         axes.set_ylim(0, top)
-        first, last = _occupied(series)
-        axes.set_xlim(edges[max(first - 1, 0)], edges[min(last + 2, len(edges) - 1)])
+        axes.set_xlim(*limits)
         _label_peaks(axes, edges, series, shares)
         if line is not None:
             axes.axvline(line, color=COLOURS["ink"], linewidth=1.2)
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
         axes.locator_params("y", nbins=4)
-        axes.set_xlabel(x_label)
+        axes.set_xlabel("cosine")
 
     return _draw(name, title, 200, paint, (0.12, 0.21, 0.97, 0.95))
 
@@ -185,8 +192,8 @@ def intervals(name: str, title: str, spans: Sequence[Span], limits: tuple[float,
     """Values with their intervals on one scale, zero marked, each under its label; limits: of the scale."""
 
     def paint(axes: "Axes") -> None:
-        axes.axvline(0, color=COLOURS["muted"], linewidth=1)
         for row, span in enumerate(spans):
+            axes.plot([0, 0], [row - 0.17, row + 0.3], color=COLOURS["muted"], linewidth=1)  # clear of the words
             if span.bounds:
                 axes.plot(span.bounds, [row, row], color=COLOURS[span.role], linewidth=2.2, solid_capstyle="round")
             face = COLOURS[span.role] if span.role != "muted" else COLOURS["surface"]
@@ -247,10 +254,11 @@ def _draw(
     return fit_into_page(out.getvalue(), name, title)
 
 
-def _occupied(series: Sequence[Series]) -> tuple[int, int]:
-    """The first and the last bin that any of the series has something in."""
-    filled = np.flatnonzero(np.sum([np.asarray(each.values) for each in series], axis=0))
-    return (int(filled[0]), int(filled[-1])) if len(filled) else (0, len(series[0].values) - 1)
+def occupied(edges: Sequence[float], *counts: Sequence[float]) -> tuple[float, float]:
+    """From where to where any of these histograms has something, a bin to spare; all of it where they are empty."""
+    filled = np.flatnonzero(np.sum(counts, axis=0))
+    first, last = (int(filled[0]), int(filled[-1])) if len(filled) else (0, len(edges) - 2)
+    return edges[max(first - 1, 0)], edges[min(last + 2, len(edges) - 1)]
 
 
 def _label_peaks(axes: "Axes", edges: Sequence[float], series: Sequence[Series], shares: list[np.ndarray]) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from bioemb.report.charts import Series, histogram
+from bioemb.report.charts import Series, histogram, occupied
 from bioemb.report.markup import Html, details, element, figure, grid, join, note, number, quoted, table
 from bioemb.report.page import Section
 from bioemb.report.reading import Output, Run, expecting, read_object
@@ -64,7 +64,9 @@ def _histogram(name: str, kind: str, of: dict[str, Any]) -> Html:
     said = "no threshold" if threshold is None else join("threshold ", number(threshold, ".3f"))
     title = join(kind, element("small", number(of["count"]), " pairs, ", said))
     series = [Series("pairs", own, "blue"), Series("shuffled", shuffled, "orange")]
-    chart = histogram(name, f"Cosines of {kind} pairs and of shuffled pairs", edges, series, "cosine", threshold)
+    chart = histogram(
+        name, f"Cosines of {kind} pairs and of shuffled pairs", edges, series, occupied(edges, own, shuffled), threshold
+    )
     bins = [
         [f"{low:.2f} to {high:.2f}", number(one), number(other)]
         for low, high, one, other in zip(edges[:-1], edges[1:], own, shuffled, strict=True)

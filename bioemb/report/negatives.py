@@ -13,7 +13,7 @@ from bioemb.files import Located, read_records
 from bioemb.log import progress
 from bioemb.mining.score_statistics import CosineCounts
 from bioemb.records import stable_hash
-from bioemb.report.charts import Bar, Series, bars, by_order, histogram
+from bioemb.report.charts import Bar, Series, bars, by_order, histogram, occupied
 from bioemb.report.markup import Html, details, element, figure, grid, join, note, number, quoted, table
 from bioemb.report.page import Section
 from bioemb.report.reading import Output, Run, expecting
@@ -129,7 +129,8 @@ def _by_order(name: str, found: Similarities) -> Html:
 def _histogram(name: str, found: Similarities) -> Html:
     own, others = (of.as_dict()["histogram"] for of in (found.positives, found.negatives))
     series = [Series("positives", own["counts"], "blue"), Series("negatives", others["counts"], "orange")]
-    chart = histogram(name, "Cosines of positives and of negatives", own["edges"], series, "cosine with the query")
+    limits = occupied(own["edges"], own["counts"], others["counts"])
+    chart = histogram(name, "Cosines of positives and of negatives", own["edges"], series, limits)
     said = element("small", number(found.positives.total), " positives, ", number(found.negatives.total), " negatives")
     return figure(join("Cosines of all", said), chart)
 

@@ -25,8 +25,8 @@ def score_section(run: Run) -> Section | None:
 def _comparison(run: Run, path: Path, comparison: dict[str, Any], place: int) -> Html:
     tasks, start = comparison["tasks"], comparison["starting_model"]
     models = list(dict.fromkeys(row["model"] for task in tasks for row in task["models"]))
-    head = ["model", *(join(task["task"], element("small", task["metric"])) for task in tasks)]
-    rows = [[_name(model, start), *(_cell(_row_of(task, model)) for task in tasks)] for model in models]
+    head = ["task", *(_name(model, start) for model in models)]
+    rows = [[_task(task), *(_cell(_row_of(task, model)) for model in models)] for task in tasks]
     spans = {model: _spans(model, tasks) for model in models if model != start}
     limits = limits_of([span for of_model in spans.values() for span in of_model])
     charts = [
@@ -43,7 +43,11 @@ def _comparison(run: Run, path: Path, comparison: dict[str, Any], place: int) ->
 
 
 def _name(model: str, start: str) -> Html:
-    return join(model, element("small", "where training started")) if model == start else join(model)
+    return join(model, element("small", "starting model")) if model == start else join(model)
+
+
+def _task(task: dict[str, Any]) -> Html:
+    return join(task["task"], element("small", task["metric"]))
 
 
 def _row_of(task: dict[str, Any], model: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bioemb.report.charts import Marks, Series, histogram, scatter
+from bioemb.report.charts import Marks, Series, histogram, occupied, scatter
 from bioemb.report.geometry import alignment, plane_of, uniformity
 from bioemb.report.markup import Html, element, figure, grid, join, note, number, table
 from bioemb.report.rankings import View
@@ -53,23 +53,29 @@ def measures_part(views: tuple[View, View], measures: tuple[Measures, Measures],
         "Alignment is the mean squared distance of pairs that belong together, uniformity the logarithm of the mean "
         "of exp(-2 d²) over all others (Wang & Isola, arXiv 2005.10242); of both, lower is better."
     )
-    charts = [_cosines(f"sample-cosines-{place}", view, sample) for place, view in enumerate(views)]
     head = ["", f"before ({views[0].name})", f"after ({views[1].name})", "change"]
-    return join(table(head, rows), said, grid(*charts))
+    return join(table(head, rows), said, grid(*_cosines(views, sample)))
 
 
-def _cosines(name: str, view: View, sample: "HeldOut") -> Html:
+def cosines_of(view: View, sample: "HeldOut") -> tuple[list[int], list[int]]:
+    """How many cosines fall into each bin of EDGES: of pairs that belong together, and of pairs that do not."""
     queries, passages = pairs_of(sample)
     others = np.roll(passages, 1)
-    together = (view.queries[queries] * view.passages[passages]).sum(axis=1)
-    apart = (view.queries[queries] * view.passages[others]).sum(axis=1)[~_share(sample, queries, others)]
-    series = [
-        Series(words, np.histogram(cosines.clip(-1, 1), EDGES)[0].tolist(), role)
-        for words, cosines, role in (("right pairs", together, "blue"), ("other pairs", apart, "orange"))
-    ]
-    when = "before" if name.endswith("0") else "after"
-    title = join(f"Cosines {when}", element("small", view.name))
-    return figure(title, histogram(name, f"Cosines {when} training", EDGES, series, "cosine"))
+    is_other = ~_share(sample, queries, others)
+    right = (view.queries[queries] * view.passages[passages]).sum(axis=1)
+    wrong = (view.queries[queries] * view.passages[others]).sum(axis=1)[is_other]
+    return tuple(np.histogram(cosines.clip(-1, 1), EDGES)[0].tolist() for cosines in (right, wrong))
+
+
+def _cosines(views: tuple[View, View], sample: "HeldOut") -> list[Html]:
+    counts = [cosines_of(view, sample) for view in views]
+    limits = occupied(EDGES, *(of for both in counts for of in both))
+    charts = []
+    for when, view, (right, wrong) in zip(("before", "after"), views, counts, strict=True):
+        series = [Series("right pairs", right, "blue"), Series("other pairs", wrong, "orange")]
+        chart = histogram(f"cosines-{when}", f"Cosines {when} training", EDGES, series, limits)
+        charts.append(figure(join(f"Cosines {when}", element("small", view.name)), chart))
+    return charts
 
 
 def _share(sample: "HeldOut", queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
