@@ -1,4 +1,4 @@
-"""The report: every number is its files', no text becomes markup, nothing is loaded, the same run gives the same bytes."""
+"""The report: numbers are the files', no text becomes markup, nothing is loaded, the same run gives the same bytes."""
 
 import json
 import re
@@ -242,3 +242,11 @@ def test_matplotlib_missing_is_one_line(run_folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ConfigError, match=r'matplotlib, which is not installed; pip install "bioemb\[report\]"'):
         write_page(run_folder)
+
+
+def test_a_recipe_may_end_with_the_report(tmp_path, capsys):
+    write_run(tmp_path / "it is here")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f'root: {tmp_path / "it is here"}\nreport:\n  run_dir: "{{root}}"\n  load_models: no\n')
+    assert main(["run", str(recipe)]) == 0 and main(["run", str(recipe), "--overwrite"]) == 0
+    assert "nothing to do" in capsys.readouterr().out and (tmp_path / "it is here" / "report.html").exists()
