@@ -191,6 +191,14 @@ def test_a_file_that_is_no_report_is_not_replaced(tmp_path):
     assert write_page(tmp_path, overwrite=True).startswith("<!DOCTYPE html>")
 
 
+@pytest.mark.parametrize(("name", "said"), [("hard.jsonl", "belongs to the run"), ("net", "is a folder")])
+def test_a_page_never_takes_the_place_of_what_it_is_about(run_folder, name, said):
+    before = (run_folder / "hard.jsonl.manifest.json").read_bytes()
+    with pytest.raises(ConfigError, match=f"{name} {said}"):
+        write_page(run_folder, output_file=str(run_folder / name), overwrite=True)
+    assert (run_folder / "hard.jsonl.manifest.json").read_bytes() == before
+
+
 def test_what_is_missing_is_said_and_left_out(tmp_path):
     write_output(tmp_path / "pairs.jsonl", "extract", COUNTS["extract"])
     page = html.document_fromstring(write_page(tmp_path))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from bioemb import __version__
 from bioemb.config import ReportConfig
-from bioemb.errors import DataError
+from bioemb.errors import ConfigError
 from bioemb.files import write_aside
 from bioemb.flags import output_settings
 from bioemb.log import logger
@@ -33,8 +33,7 @@ def run(config: ReportConfig) -> str:
     require_matplotlib()
     found = find_run(config.run_dir)
     output = Path(config.output_file) if config.output_file else found.folder / "report.html"
-    if output.is_dir():
-        raise DataError("this is a folder; name a file with --output_file", output)
+    _check_output(output, found)
     models = find_models(found, config)
     inputs = [*_inputs(found, output), *([models.sample] if models.sample else [])]
     settings = {**output_settings(config), "bioemb": __version__}
@@ -53,6 +52,14 @@ def run(config: ReportConfig) -> str:
         out.write(page(name, _lead(found, missing), _figures(found), there))
     finish(output, description, measured)
     return "\n".join([*missing, f"{output}: {len(there)} sections, {output.stat().st_size / 1e6:.1f} MB"])
+
+
+def _check_output(output: Path, found: Run) -> None:
+    """Refuse a page in the place of a folder or of what the page is about. Raises ConfigError."""
+    if output.is_dir():
+        raise ConfigError(f"{output} is a folder; name a file with --output_file")
+    if output.resolve() in {path.resolve() for path in [*(one.path for one in found.outputs), *found.comparisons]}:
+        raise ConfigError(f"{output} belongs to the run; name another --output_file")
 
 
 def _sections(found: Run, seed: int) -> list[Section | None]:
