@@ -140,6 +140,7 @@ def histogram(
             axes.axvline(line, color=COLOURS["ink"], linewidth=1.2)
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
         axes.locator_params("y", nbins=4)
+        axes.locator_params("x", nbins=6)
         axes.set_xlabel("cosine")
 
     return _draw(name, title, 200, paint, (0.12, 0.21, 0.97, 0.95))
@@ -192,13 +193,14 @@ def intervals(name: str, title: str, spans: Sequence[Span], limits: tuple[float,
     """Values with their intervals on one scale, zero marked, each under its label; limits: of the scale."""
 
     def paint(axes: "Axes") -> None:
+        axes.axvline(0, color=COLOURS["muted"], linewidth=1)
+        beneath = {"facecolor": COLOURS["surface"], "edgecolor": "none", "pad": 1.5}  # of the words, on the line
         for row, span in enumerate(spans):
-            axes.plot([0, 0], [row - 0.17, row + 0.3], color=COLOURS["muted"], linewidth=1)  # clear of the words
             if span.bounds:
                 axes.plot(span.bounds, [row, row], color=COLOURS[span.role], linewidth=2.2, solid_capstyle="round")
             face = COLOURS[span.role] if span.role != "muted" else COLOURS["surface"]
             axes.plot([span.value], [row], "o", color=COLOURS[span.role], markersize=7, markerfacecolor=face)
-            axes.text(0, row - 0.3, span.label, fontsize=SMALL, transform=axes.get_yaxis_transform())
+            axes.text(0, row - 0.3, span.label, fontsize=SMALL, transform=axes.get_yaxis_transform(), bbox=beneath)
         axes.set_ylim(len(spans) - 0.5, -0.85)
         axes.set_yticks([])
         axes.set_xlim(*limits)

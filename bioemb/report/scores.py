@@ -79,7 +79,7 @@ def limits_of(spans: list[Span]) -> tuple[float, float]:
 
 
 def _chart(name: str, model: str, spans: list[Span], limits: tuple[float, float]) -> Html:
-    title = join(model, element("small", "difference to where training started"))
+    title = join(model, element("small", "difference to the starting model"))
     return figure(title, intervals(name, f"Differences of {model}", spans, limits, "points of 100"))
 
 

@@ -81,7 +81,11 @@ def model_sections(models: Models, config: ReportConfig) -> tuple[list[Section],
         Section(
             "vectors",
             "How both models place the texts",
-            join(lead, measures_part(views, measures, sample), map_part(views, sample)),
+            join(
+                note("Of the same queries and passages."),
+                measures_part(views, measures, sample),
+                map_part(views, sample),
+            ),
         ),
     ]
     counts = {
