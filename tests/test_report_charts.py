@@ -35,12 +35,12 @@ def test_intervals_stand_on_one_scale_with_zero():
 
 
 def test_lines_go_through_their_values():
-    svg = lines("a", "A", [0, 10, 30], [Series("loss", [4.0, 1.0, 2.0], "blue")], "step", ".1f")
+    svg = lines("a", "A", [0, 10, 30], [Series("loss", [4.0, 1.0, 2.03456], "blue")], "step", ".5f")
     (line,) = (one for one in paths(svg, "blue") if len(one) == 3)
     heights = line[:, 1].max() - line[:, 1]  # in SVG the ordinate falls
-    assert heights / heights.max() * 3 + 1 == pytest.approx([4, 1, 2], abs=0.01)
+    assert heights / heights.max() * 3 + 1 == pytest.approx([4, 1, 2.03], abs=0.01)
     assert (line[:, 0] - line[0, 0]) / np.ptp(line[:, 0]) * 30 == pytest.approx([0, 10, 30], abs=0.1)
-    assert ">loss 2.0</text>" in svg
+    assert ">loss 2.03456</text>" in svg
 
 
 def test_histograms_show_shares_of_their_own_series():
@@ -66,10 +66,11 @@ def test_every_point_is_on_the_map():
 
 def test_ids_carry_the_chart_s_name_and_colours_are_the_page_s():
     svg = '<?xml?><svg width="9pt" viewBox="0 0 9 9" x="1"><style>*{}</style><path id="p" style="fill: #0a0b04"/>'
-    svg += '<use xlink:href="#p" x="1.23456"/><g clip-path="url(#c)"/></svg>'
+    svg += '<use xlink:href="#p" x="1.23456"/><g clip-path="url(#c)"/><text>1.23456 #0a0b04 href="#p"</text></svg>'
     assert fit_into_page(svg, "n", "T <b>") == (
         '<svg class="chart" id="n" role="img" viewBox="0 0 9 9"><title>T &lt;b&gt;</title>'
-        '<path id="n-p" style="fill: var(--blue)"/><use href="#n-p" x="1.23"/><g clip-path="url(#n-c)"/></svg>'
+        '<path id="n-p" style="fill: var(--blue)"/><use href="#n-p" x="1.23"/><g clip-path="url(#n-c)"/>'
+        '<text>1.23456 #0a0b04 href="#p"</text></svg>'
     )
 
 

@@ -157,7 +157,8 @@ def lines(name: str, title: str, x: Sequence[float], series: Sequence[Series], x
         for each, height in zip(series, ends, strict=True):
             words = f"{each.name} {each.values[-1]:{form}}".strip()
             axes.annotate(words, (1, height), (7, 0), ("axes fraction", "data"), "offset points", va="center")
-        axes.yaxis.set_major_formatter(lambda value, _: format(value, form) if value else "0")
+        on_axis = form if form.strip(",.0123456789") == "e" or "," in form else "g"
+        axes.yaxis.set_major_formatter(lambda value, _: format(value, on_axis) if value else "0")
         axes.locator_params("y", nbins=4)
         axes.locator_params("x", nbins=5, integer=True)
         axes.set_xlabel(x_label)

@@ -9,7 +9,7 @@ from bioemb.report.reading import Output, Run, expecting, read_metrics
 
 # name in the log: what it is called, how it is written
 LOGGED = {
-    "loss": ("loss", ".3f"),
+    "loss": ("loss", ".4f"),
     "learning_rate": ("learning rate", ".1e"),
     "tokens_per_second": ("tokens per second, one process", ",.0f"),
     "gradient_norm": ("norm of the gradient", ".2f"),

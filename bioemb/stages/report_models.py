@@ -160,8 +160,9 @@ def _said(hashes: dict[str, str], sample: Path, trained: Output | None, config: 
     manifest = trained.manifest if trained else {}
     said = []
     if sample.is_file() and hash_file(sample) in (manifest.get("inputs") or {}).values():
+        but = ", but for what was held out," if trained.settings.get("eval_share") else ""
         said.append(
-            "The trained model has seen them in training and finds more here than among new texts; "
+            f"The trained model has seen them in training{but} and finds more here than among new texts; "
             "--sample_data names others."
         )
     if trained and hashes["before"] != (manifest.get("models") or {}).get("model_name_or_path"):
