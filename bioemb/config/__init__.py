@@ -14,6 +14,7 @@ from bioemb.config.filter import FilterConfig
 from bioemb.config.inspect import InspectConfig
 from bioemb.config.mine import MineConfig
 from bioemb.config.push import PushConfig
+from bioemb.config.report import ReportConfig
 from bioemb.config.run import RunConfig
 from bioemb.config.score import ScoreConfig
 from bioemb.config.search import SearchConfig
@@ -31,6 +32,7 @@ __all__ = [
     "InspectConfig",
     "MineConfig",
     "PushConfig",
+    "ReportConfig",
     "RunConfig",
     "ScoreConfig",
     "SearchConfig",

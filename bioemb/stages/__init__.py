@@ -11,4 +11,5 @@ STAGES = {
     "score": (config.ScoreConfig, "bioemb.stages.score"),
     "train": (config.TrainConfig, "bioemb.stages.train"),
     "evaluate": (config.EvaluateConfig, "bioemb.stages.evaluate"),
+    "report": (config.ReportConfig, "bioemb.stages.report"),
 }

@@ -68,7 +68,8 @@ def run(config: DemoConfig) -> str:
     told.append(run_steps(rest))
     minutes = (time.perf_counter() - start) / 60
     note = "The corpus is generated: these scores say nothing about real biomedical text."
-    return "\n\n".join([*told, f"{note}\n{minutes:.1f} minutes; everything is in {root}"])
+    look = f"everything is in {root}; `bioemb report {root}` writes a page about it"
+    return "\n\n".join([*told, f"{note}\n{minutes:.1f} minutes; {look}"])
 
 
 def make_corpus(folder: Path, records: int, seed: int) -> str:

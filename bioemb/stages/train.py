@@ -85,7 +85,8 @@ def _finish(trainer: "Trainer", data: TrainingData, description: dict) -> str:
     if accelerator.is_main_process:
         encoder.save(output)
         write_card(trainer, encoder, data, scores)
-        finish(output, description, {**data.counts, "rows": data.rows, "steps": trainer.done, "held_out": scores})
+        counts = {"rows": data.rows, "steps": trainer.done, "held_out": scores}
+        finish(output, description, {**data.counts, **counts, "starting_model": config.model_name_or_path})
     accelerator.end_training()
     found = "".join(f", held-out {name} {score:.4f}" for name, score in scores.items())
     pushed = f"; {_push(config)}" if config.push_to_hub and accelerator.is_main_process else ""

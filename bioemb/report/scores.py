@@ -1,0 +1,98 @@
+"""The models side by side, as `bioemb evaluate` compared them: a table, and the differences with their intervals."""
+
+from pathlib import Path
+from typing import Any
+
+from bioemb.report.charts import Span, intervals
+from bioemb.report.markup import Html, element, figure, grid, join, note, points, shortened, table
+from bioemb.report.page import Section
+from bioemb.report.reading import Run, expecting, read_object
+
+ROLE_OF = {"better": "blue", "worse": "orange"}
+NAME_CHARACTERS = 18  # of a model's name in the chart
+
+
+def score_section(run: Run) -> Section | None:
+    """One part for each comparison in the folder; None where there is none."""
+    parts = []
+    for place, path in enumerate(run.comparisons):
+        comparison = read_object(path)
+        with expecting(path):
+            parts.append(_comparison(run, path, comparison, place))
+    return Section("scores", "Did the model get better?", join(*parts)) if parts else None
+
+
+def _comparison(run: Run, path: Path, comparison: dict[str, Any], place: int) -> Html:
+    tasks, start = comparison["tasks"], comparison["starting_model"]
+    models = list(dict.fromkeys(row["model"] for task in tasks for row in task["models"]))
+    head = ["task", *(_name(model, start) for model in models)]
+    rows = [[_task(task), *(_cell(_row_of(task, model)) for model in models)] for task in tasks]
+    spans = {model: _spans(model, tasks) for model in models if model != start}
+    limits = limits_of([span for of_model in spans.values() for span in of_model])
+    charts = [
+        _chart(f"differences-{place}-{number}", model, of_model, limits)
+        for number, (model, of_model) in enumerate(spans.items())
+        if of_model
+    ]
+    said = note(
+        f"Scores in points of 100. Below each, its difference to {start} with the interval "
+        f"({comparison['interval']}) and a plain word: better or worse where the whole interval is on one side of zero."
+    )
+    heading = element("h3", run.name_of(path))
+    return join(heading, said, table(head, rows), grid(*charts))
+
+
+def _name(model: str, start: str) -> Html:
+    return join(model, element("small", "starting model")) if model == start else join(model)
+
+
+def _task(task: dict[str, Any]) -> Html:
+    return join(task["task"], element("small", task["metric"]))
+
+
+def _row_of(task: dict[str, Any], model: str) -> dict[str, Any]:
+    found = [row for row in task["models"] if row["model"] == model]
+    return found[0] if found else {"score": None, "difference": None, "low": None, "high": None, "verdict": ""}
+
+
+def _cell(row: dict[str, Any]) -> Html:
+    """A score with its difference, interval and verdict below it."""
+    lines = [points(row["score"])]
+    if row["difference"] is not None:
+        lines.append(element("small", points(row["difference"], "+.1f"), *bounds_of(row)))
+        lines.append(element("small", row["verdict"] or "no interval", class_=f"verdict {row['verdict']}".rstrip()))
+    return join(*lines)
+
+
+def bounds_of(row: dict[str, Any]) -> list[object]:
+    """The interval in brackets; nothing where there is none."""
+    if row["low"] is None:
+        return []
+    return [" [", points(row["low"], "+.1f"), ", ", points(row["high"], "+.1f"), "]"]
+
+
+def limits_of(spans: list[Span]) -> tuple[float, float]:
+    """A scale that shows every interval, and zero."""
+    ends = [0.0, *(end for span in spans for end in (span.value, *(span.bounds or ())))]
+    frame = 0.06 * max(max(ends) - min(ends), 1.0)
+    return min(ends) - frame, max(ends) + frame
+
+
+def _chart(name: str, model: str, spans: list[Span], limits: tuple[float, float]) -> Html:
+    title = join(model, element("small", "difference to the starting model"))
+    return figure(title, intervals(name, f"Differences of {model}", spans, limits, "points of 100"))
+
+
+def _spans(model: str, tasks: list[dict[str, Any]]) -> list[Span]:
+    spans = [_span(task["task"], _row_of(task, model)) for task in tasks]
+    return [span for span in spans if span]
+
+
+def _span(task: str, row: dict[str, Any]) -> Span | None:
+    if row["difference"] is None:
+        return None
+    value = 100 * row["difference"]
+    bounds = None if row["low"] is None else (100 * row["low"], 100 * row["high"])
+    said = f" [{bounds[0]:+.1f}, {bounds[1]:+.1f}]" if bounds else ""
+    label = f"{shortened(task, NAME_CHARACTERS)}  {value:+.1f}{said} {row['verdict']}"
+    return Span(label, value, bounds, ROLE_OF.get(row["verdict"], "muted"))
