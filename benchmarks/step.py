@@ -5,9 +5,10 @@
     python benchmarks/step.py --quick
 
 Each case trains through its package's own trainer for a few steps: a title is the query, its abstract the positive,
-another article's abstract the negative; queries to 64 tokens, passages to 256. A step is what passes from the end of
-one to the end of the next, the preparation of its batch included; the first is not counted. Every trainer gets the same
-model folder, whose dropout is `--dropout`. Memory is the peak of the whole process.
+another article's abstract the negative; queries to 64 tokens, passages to 256 (`--mixed`: abstracts made to have 10 to
+300 words). A step is what passes from the end of one to the end of the next, the preparation of its batch included; the
+first is not counted. Every trainer gets the same model folder, whose dropout is `--dropout`. Memory is the peak of the
+whole process.
 """
 
 import argparse
@@ -36,7 +37,7 @@ from measuring import (
 from peer_training import Training, flag_embedding_trainer, sentence_transformers_trainer
 from products import forward_gflop, matrix_products, share_of_products
 from reporting import Aim, Table, write_report
-from texts import add_flags, describe, read_texts
+from texts import Text, add_flags, describe, mixed_lengths, read_texts
 
 QUERY_TOKENS, PASSAGE_TOKENS, GROUP = 64, 256, 2
 TEMPERATURE, LEARNING_RATE = 0.02, 1e-5
@@ -59,7 +60,12 @@ class Steps:
         return {"cpu": cpu, "wall": wall, "peak_mb": peak_mb()}
 
 
-def ours(options: argparse.Namespace, bf16: bool, sub_batch_size: int | None = None) -> dict:
+def sub_batch_queries(options: argparse.Namespace) -> int:
+    """As many queries, each with its passages, as have the texts that the peer runs at once."""
+    return max(1, options.sub_batch // (1 + GROUP))
+
+
+def ours(options: argparse.Namespace, bf16: bool, sub_batch_size: int | None = None, compiled: bool = False) -> dict:
     from bioemb.process_settings import settle
 
     settle()  # as the command does
@@ -90,6 +96,7 @@ def ours(options: argparse.Namespace, bf16: bool, sub_batch_size: int | None = N
             dropout=options.dropout,
             max_steps=options.steps,
             bf16=bf16,
+            torch_compile=compiled,
             overwrite_output_dir=True,
         )
     )
@@ -140,13 +147,14 @@ CASES = {
     "matrix products": matrix_products,
     "bioemb float32, one pass": lambda options: ours(options, False),
     "bioemb bf16, one pass": lambda options: ours(options, True),
-    "bioemb bf16, sub-batches": lambda options: ours(options, True, options.sub_batch),
+    "bioemb bf16, sub-batches": lambda options: ours(options, True, sub_batch_queries(options)),
+    "bioemb bf16, compiled": lambda options: ours(options, True, compiled=True),
     "sentence-transformers float32": lambda options: sentence_transformers(options, False),
     "sentence-transformers bf16": lambda options: sentence_transformers(options, True),
     "sentence-transformers bf16, cached": lambda options: sentence_transformers(options, True, options.sub_batch),
     "FlagEmbedding float32": lambda options: flag_embedding(options, False),
     "FlagEmbedding bf16": lambda options: flag_embedding(options, True),
-    LARGE + "bioemb bf16, sub-batches": lambda options: ours(options, True, options.sub_batch),
+    LARGE + "bioemb bf16, sub-batches": lambda options: ours(options, True, sub_batch_queries(options)),
     LARGE + "sentence-transformers bf16, cached": lambda options: sentence_transformers(
         options, True, options.sub_batch
     ),
@@ -168,6 +176,8 @@ def prepare(folder: Path, options: argparse.Namespace) -> dict[int, float]:
     dropout = {"hidden_dropout_prob": options.dropout, "attention_probs_dropout_prob": options.dropout}
     path.write_text(json.dumps(json.loads(path.read_text()) | dropout))
     texts = read_texts(options.texts, options.steps * max(options.queries, options.large))
+    if options.mixed:
+        texts = [Text(text.title, cut) for text, cut in zip(texts, mixed_lengths(texts), strict=True)]
     with open(folder / "rows.jsonl", "w", encoding="utf-8") as out:
         for row, text in enumerate(texts):
             other = texts[(row + len(texts) // 2) % len(texts)]
@@ -199,8 +209,9 @@ def make_table(summary: Summary, names: list[str], queries: int, gflop: float, o
         if name in summary
     ]
     caption = (
-        f"{queries:,} queries x {GROUP} passages, sub-batches of {options.sub_batch}, dropout {options.dropout}, "
-        f"{gflop:,.0f} GFLOP a step, {describe(options.texts)}, {options.threads} threads"
+        f"{queries:,} queries x {GROUP} passages{' of 10 to 300 words' if options.mixed else ''}, sub-batches of "
+        f"{options.sub_batch} texts, dropout {options.dropout}, {gflop:,.0f} GFLOP a step, {describe(options.texts)}, "
+        f"{options.threads} threads"
     )
     columns = [
         "case",
@@ -214,25 +225,29 @@ def make_table(summary: Summary, names: list[str], queries: int, gflop: float, o
     return Table(caption, columns, rows)
 
 
-def make_aims(runs: Runs) -> list[Aim]:
+def make_aims(runs: Runs, options: argparse.Namespace) -> list[Aim]:
     summary = summarise(runs)
     one, two = "bioemb bf16, one pass", "bioemb bf16, sub-batches"
-    plain, cached = "sentence-transformers bf16", "sentence-transformers bf16, cached"
+    plain, cached, other = "sentence-transformers bf16", "sentence-transformers bf16, cached", "FlagEmbedding float32"
+    step = "step of mixed lengths" if options.mixed else "step"
 
-    def times(peer: str, case: str) -> float | None:
+    def speed(what: str, peer: str, case: str, wanted: float) -> Aim:
         found = in_turn(runs, peer, case)
-        return found.median if found else None
+        return Aim(f"{step} {what}", found.median if found else None, wanted)
+
+    def memory(what: str, case: str, peer: str, wanted: float) -> Aim:
+        return Aim(f"{step} {what}", ratio(summary, case, peer, "peak_mb"), at_most=wanted)
 
     large = summary.get(LARGE + two)
     return [
-        Aim("step in one pass: times FlagEmbedding's queries a CPU second", times("FlagEmbedding float32", one), 2.5),
-        Aim("step in one pass: times sentence-transformers bf16's", times(plain, one), 1.8),
-        Aim(
-            "step in one pass: of sentence-transformers bf16's memory", ratio(summary, one, plain, "peak_mb"), at_most=1
-        ),
-        Aim("step in sub-batches: times sentence-transformers bf16 cached's", times(cached, two), 1.8),
-        Aim("step in sub-batches: of its memory", ratio(summary, two, cached, "peak_mb"), at_most=1),
-        Aim("step of 1,024 queries: peak MB", large["peak_mb"].median if large else None, at_most=4096),
+        speed("in one pass: times FlagEmbedding's queries a CPU second", other, one, 2.5),
+        speed("in one pass: times sentence-transformers bf16's", plain, one, 1.8),
+        memory("in one pass: of sentence-transformers bf16's memory", one, plain, 1),
+        speed("in sub-batches: times sentence-transformers bf16 cached's", cached, two, 1.8),
+        memory("in sub-batches: of its memory", two, cached, 1),
+        speed("in sub-batches: times sentence-transformers bf16's", plain, two, 1.5),
+        memory("in sub-batches: of its memory", two, plain, 0.5),
+        Aim(f"{step} of 1,024 queries: peak MB", large["peak_mb"].median if large else None, at_most=4096),
     ]
 
 
@@ -241,10 +256,11 @@ def main() -> None:
     add_flags(flags)
     flags.add_argument("--queries", type=int, default=64, help="of a step")
     flags.add_argument("--large", type=int, default=1024, help="queries of the large batch; 0: none")
-    flags.add_argument("--sub_batch", type=int, default=16, help="queries (texts, where the peer counts so) at once")
+    flags.add_argument("--sub_batch", type=int, default=24, help="texts whose graph is in memory at once")
     flags.add_argument("--steps", type=int, default=4, help="steps of a run; the first is not counted")
+    flags.add_argument("--mixed", action="store_true", help="passages of 10 to 300 words, in place of whole abstracts")
     flags.add_argument("--dropout", type=float, default=0.0)
-    options = parse(flags, queries=8, large=0, sub_batch=4, steps=3, repeats=1)
+    options = parse(flags, queries=8, large=0, sub_batch=6, steps=3, repeats=1)
     if options.one:
         print_case(CASES, options)
         return
@@ -261,7 +277,9 @@ def main() -> None:
     tables = [make_table(summary, small, options.queries, gflop[options.queries], options)]
     if large:
         tables.append(make_table(summary, list(large), options.large, gflop[options.large], options))
-    write_report("step", options, tables, make_aims(runs), {"runs": runs, "left out": left_out, "gflop": gflop})
+    measurements = {"runs": runs, "left out": left_out, "gflop": gflop}
+    name = "step_mixed" if options.mixed else "step"
+    write_report(name, options, tables, make_aims(runs, options), measurements)
 
 
 if __name__ == "__main__":
