@@ -209,6 +209,7 @@ class TrainConfig:
     push_to_hub: str | None = flag(
         "name on the hub to push the trained model to, as `you/model`; checkpoints and data stay here",
         None,
+        also=("hub_model_id",),
         output=False,
     )
     hub_private_repo: bool = flag("make that repository private, and refuse one that is public", True, output=False)
