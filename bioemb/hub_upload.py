@@ -15,6 +15,7 @@ CARD = "README.md"
 PUSHED_FILES = (
     *HASHED_FILES,
     *("model.safetensors.index.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json"),
+    "*.py",  # the code of a model that brings its own
 )
 
 
@@ -68,7 +69,7 @@ def _one_line_errors(repo_id: str) -> Iterator[None]:
     except HfHubHTTPError as error:
         raise _refused(repo_id, error) from None
     except (OSError, *HfHubHTTPError.__bases__) as error:  # of the HTTP library, which is another in other versions
-        raise BioembError(f"the hub cannot be reached ({_first_line(error)}); push again later") from None
+        raise BioembError(f"the hub cannot be reached ({_first_line(error)})") from None
 
 
 def _refused(repo_id: str, error: Exception) -> BioembError:

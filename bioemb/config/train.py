@@ -207,7 +207,8 @@ class TrainConfig:
         "auto goes on from the newest checkpoint, no starts over, or a checkpoint's folder", "auto", output=False
     )
     push_to_hub: str | None = flag(
-        "name on the hub to push the trained model to, as `you/model`; checkpoints and data stay here",
+        "name on the hub to push the trained model to, as `you/model`; checkpoints and data stay here; to push it with "
+        "the scores of an evaluation, use `bioemb push` after that",
         None,
         also=("hub_model_id",),
         output=False,

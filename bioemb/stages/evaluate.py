@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bioemb.config import EvaluateConfig
 from bioemb.errors import ConfigError
-from bioemb.evaluation import BM25, EncoderForMteb, compare, evaluate, find_tasks, load_model, require_data
+from bioemb.evaluation import BM25, EncoderForMteb, compare, evaluate, find_tasks, loading, require_data
 from bioemb.evaluation.comparison import Comparison
 from bioemb.evaluation.saved import BM25_LABEL
 from bioemb.evaluation.scores import TaskScore
@@ -28,7 +28,7 @@ def run(config: EvaluateConfig) -> str:
         raise ConfigError(f"a model folder is called {BM25_LABEL}, as the baseline of --bm25; rename it")
     scores, about = {}, {}
     for path, name in zip(paths, names, strict=True):
-        scores[name], about[name] = _score(_load(path, name, config), tasks, config)
+        scores[name], about[name] = _score(load_model(path, name, config), tasks, config)
         if config.bm25 and len(scores) == 1:  # between the starting model and the others
             bm25, about[BM25_LABEL] = _score(BM25(), tasks, config)
             scores = {**scores, BM25_LABEL: bm25} if config.baseline_model_path else {BM25_LABEL: bm25, **scores}
@@ -58,9 +58,10 @@ def _score(
     return scores, {"name": model.mteb_model_meta.name, "revision": model.mteb_model_meta.revision}
 
 
-def _load(path: str, name: str, config: EvaluateConfig) -> EncoderForMteb:
+def load_model(path: str, name: str, config: EvaluateConfig) -> EncoderForMteb:
+    """An encoder as mteb takes it, with the flags' pooling, lengths, batch size and precision."""
     full_name = path if path.count("/") == 1 and not Path(path).exists() else f"local/{name}"
-    return load_model(
+    return loading.load_model(
         path,
         full_name,
         pooling=config.pooling_method,
