@@ -8,8 +8,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,17 +18,16 @@ from bioemb.blocks import BlockFolder
 from bioemb.config import SearchConfig
 from bioemb.encoder import Encoder
 from bioemb.encoding import choose_bf16, encode_to_blocks
-from bioemb.errors import BioembError, DataError
 from bioemb.log import is_first_process, logger
 from bioemb.manifest import work_folder, work_key
 from bioemb.mining.search import merge_keys, pack
 from bioemb.processes import join_processes, on_all, on_first
 from bioemb.stages.evaluate import model_names
 from bioemb.stages.search_corpus import Corpus, open_corpus
-from bioemb.stages.search_text import Answer, Look, show, show_beside
+from bioemb.stages.search_prompt import check_query, converse
+from bioemb.stages.search_text import Answer, Look, fit, printable, show, show_beside
 
 BLOCK_ROWS = 4096  # passages encoded before they are on disk, and searched at once
-PROMPT = "query> "
 
 
 def run(config: SearchConfig) -> str:
@@ -46,10 +44,9 @@ def run(config: SearchConfig) -> str:
         return ""
     desk = Desk(corpus, models, names, config)
     if config.query:
-        return ("\n" if config.json else "\n\n").join(desk.answer(query) for query in config.query)
+        return "\n".join(desk.answer(query) for query in config.query).rstrip("\n")
     logger.info("%s passages; type a query, Ctrl-D to leave", f"{len(corpus.passages):,}")
-    with suppress(KeyboardInterrupt, BrokenPipeError):
-        converse(desk)
+    converse(desk.answer)
     return ""
 
 
@@ -119,7 +116,7 @@ class Desk:
             return as_json(query, answers)
         look = look_of(self.config)
         shown = show(query, answers[0], look) if len(answers) == 1 else show_beside(query, self.names, answers, look)
-        return f"{query}\n{shown}" if self.config.query else shown
+        return f"{fit(printable(query), look.width)}\n{shown}\n" if self.config.query else f"{shown}\n"
 
     def _search(self, model: Model, query: str) -> list[Answer]:
         options = {"batch_tokens": self.config.batch_tokens, "bf16": model.bf16}
@@ -137,17 +134,6 @@ class Desk:
             )
 
 
-def check_query(query: str) -> str:
-    """The query without spaces around it. Raises DataError for what is no query."""
-    try:
-        query.encode("utf-8")
-    except UnicodeEncodeError:
-        raise DataError("the query is not UTF-8; check the terminal's encoding (LANG=C.UTF-8)") from None
-    if not query.strip():
-        raise DataError("the query is empty; type some words")
-    return query.strip()
-
-
 def as_json(query: str, answers: Sequence[Sequence[Answer]]) -> str:
     """One line: the query, the model's results, and those of the baseline where there is one."""
     *baseline, own = [
@@ -162,36 +148,3 @@ def look_of(config: SearchConfig) -> Look:
     """As wide as the terminal; in colour on a terminal, unless NO_COLOR is set."""
     with_colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return Look(max(shutil.get_terminal_size().columns, 20), with_colour, config.full)
-
-
-def converse(desk: Desk) -> None:
-    """Answer one line after the other, to the end of the input; what cannot be answered is said, and the next read."""
-    queries = typed_queries() if sys.stdin.isatty() else piped_queries()
-    for query in queries:
-        try:
-            answer = desk.answer(query)
-        except BioembError as error:
-            print(f"bioemb search: {error}", file=sys.stderr, flush=True)
-            continue
-        print(answer if desk.config.json else f"{answer}\n", flush=True)
-
-
-def typed_queries() -> Iterator[str]:
-    """Lines that are typed at the prompt, to be edited and recalled as in a shell; empty ones ask again."""
-    with suppress(ImportError):
-        import readline  # noqa: F401 - input() edits with it
-    while True:
-        try:
-            query = input(PROMPT)
-        except EOFError:
-            return
-        except UnicodeDecodeError:
-            query = "\udcff"  # no character: `check_query` has the words for it
-        if query.strip():
-            yield query
-
-
-def piped_queries() -> Iterator[str]:
-    """Lines of the standard input."""
-    for line in sys.stdin.buffer:
-        yield line.decode("utf-8", "surrogateescape")

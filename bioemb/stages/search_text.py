@@ -44,8 +44,8 @@ def show_beside(
     moved = [_movement(rank, ranks.get(answer.text)) for rank, answer in enumerate(after, start=1)]
     width = (look.width - len(GAP)) // 2
     column = look._replace(width=width if width >= NARROWEST else look.width)
-    left = [[_fit(names[0], column.width)], *_cells(query, before, column, [""] * len(before))]
-    right = [[_fit(names[1], column.width)], *_cells(query, after, column, moved)]
+    left = [[fit(names[0], column.width)], *_cells(query, before, column, [""] * len(before))]
+    right = [[fit(names[1], column.width)], *_cells(query, after, column, moved)]
     if column.width == look.width:
         return "\n".join(line for cell in [*left, [""], *right] for line in cell)
     lines = []
@@ -75,7 +75,7 @@ def _cells(query: str, answers: Sequence[Answer], look: Look, notes: Sequence[st
 
 
 def _cell(query: str, rank: int, answer: Answer, note: str, look: Look) -> list[str]:
-    head = _fit(f"{rank:>2}. {answer.score:.4f}  {printable(answer.id)}{note}", look.width)
+    head = fit(f"{rank:>2}. {answer.score:.4f}  {printable(answer.id)}{note}", look.width)
     wrapped = textwrap.wrap(
         printable(answer.text),
         look.width,
@@ -96,7 +96,8 @@ def _movement(rank: int, before: int | None) -> str:
     return "" if before == rank else f"  (was {before})"
 
 
-def _fit(text: str, width: int) -> str:
+def fit(text: str, width: int) -> str:
+    """The text, cut to so many characters."""
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
