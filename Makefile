@@ -11,7 +11,7 @@ help:
 	@echo "make demo      the whole path, offline, on a generated corpus: under 5 minutes on two cores"
 	@echo "make test      the tests"
 	@echo "make lint      ruff's checks; make format writes the layout"
-	@echo "make bench     the benchmarks in small sizes, beside the peers: about 20 minutes; bench-full takes hours"
+	@echo "make bench     the benchmarks in small sizes, beside the peers: under 20 minutes; bench-full takes hours"
 	@echo "make clean     remove $(VENV) and the demonstration"
 
 install: $(VENV)/installed

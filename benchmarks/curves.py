@@ -160,6 +160,14 @@ def sizes_of(name: str, options: argparse.Namespace) -> list[int]:
     return list(WORKS[name].quick if options.quick else WORKS[name].sizes)
 
 
+def check_sizes(words: list[str]) -> None:
+    """Stop at what is no WORK=N,N."""
+    for word in words:
+        name, _, numbers = word.partition("=")
+        if name not in WORKS or not all(number.isdecimal() and int(number) for number in numbers.split(",")):
+            sys.exit(f"--sizes {word}: expected WORK=N,N of {', '.join(WORKS)}")
+
+
 def run_case(options: argparse.Namespace) -> dict:
     name, _, size = options.one.rpartition(OF)
     return WORKS[name].run(options, int(size))
@@ -257,6 +265,7 @@ def main() -> None:
     flags.add_argument("--dtype", default="float32", choices=("float32", "float16"), help="of the vectors on disk")
     flags.add_argument("--scratch", type=Path, help="where what is generated is put meanwhile")
     options = parse(flags, repeats=1)
+    check_sizes(options.sizes)
     if options.one:
         print_case({options.one: run_case}, options)
         return

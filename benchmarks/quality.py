@@ -71,6 +71,8 @@ def prepare(options: argparse.Namespace) -> tuple[Path, list[Path], list[str]]:
     folder.mkdir(parents=True, exist_ok=True)
     tasks, names = options.tasks, options.task or (TASKS if options.tasks else GENERATED_TASKS)
     if tasks:
+        for name in names:
+            folder_with(name, tasks)  # before anything is trained
         pairs = [{"query": text.title, "pos": [text.abstract]} for text in read_texts(options.texts, options.rows)]
     else:
         tasks = [folder / "corpus" / "eval"]
