@@ -127,7 +127,7 @@ def make_table(summary: Summary, size: int, found: dict, options: argparse.Names
                 of["fill"],
                 of["cpu"],
                 of["wall"],
-                of["cpu"].median / exact["cpu"].median if exact else None,
+                *(of[time].median / exact[time].median if exact else None for time in ("cpu", "wall")),
                 of["peak_mb"].median,
                 f"{100 * rate / rates['float32_per_cpu'].median:.0f} %" if rates and is_exact else None,
                 f"{found[case, size]:.4f}" if found.get((case, size)) is not None else None,
@@ -139,6 +139,7 @@ def make_table(summary: Summary, size: int, found: dict, options: argparse.Names
         "search, CPU s (least, most)",
         "wall s",
         f"times {EXACT}",
+        "of its wall time",
         "peak MB",
         "of the product rate",
         "recall",
@@ -154,9 +155,10 @@ def make_aims(summary: Summary, sizes: list[int]) -> list[Aim]:
     """Exact search is to run at faiss's pace."""
     aims = []
     for size in sizes:
-        ours, exact = (summary.get(f"{case}{OF}{size}") for case in ("bioemb faiss Flat", EXACT))
-        reached = ours["cpu"].median / exact["cpu"].median if ours and exact else None
-        aims.append(Aim(f"search in {size:,} vectors: of bare faiss's CPU time", reached, at_most=1.1))
+        ours, exact = (summary.get(f"{case}{OF}{size}") for case in ("bioemb numpy", EXACT))
+        for time, words in (("cpu", "CPU"), ("wall", "wall")):
+            reached = ours[time].median / exact[time].median if ours and exact else None
+            aims.append(Aim(f"exact search in {size:,} vectors: of bare faiss's {words} time", reached, at_most=1.1))
     return aims
 
 

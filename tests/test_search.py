@@ -1,6 +1,7 @@
 """Search against a plain loop, shards against the whole, faiss against NumPy. Vectors are lopsided and full of ties."""
 
 import doctest
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -122,6 +123,18 @@ def test_a_query_scores_the_same_whatever_it_is_searched_with():
     scores, _ = searcher.search(queries, 9)
     for rows in (slice(0, 1), slice(7, 10), slice(1020, 1030)):
         np.testing.assert_array_equal(searcher.search(queries[rows], 9)[0], scores[rows])
+
+
+def test_the_number_of_threads_changes_nothing(monkeypatch):
+    passages, queries = unit_vectors(5000, 48, seed=3), unit_vectors(1030, 48, seed=4)
+    passages[2000:2600] = passages[:600]  # ties
+    found = [added(NumpySearcher(48, threads=threads), [passages]).search(queries, 70) for threads in (1, 2, 3, 2000)]
+    for scores, ids in found[1:]:
+        np.testing.assert_array_equal(scores, found[0][0])
+        np.testing.assert_array_equal(ids, found[0][1])
+    for asked, threads in {"3": 3, "2,1": 2, "0": len(os.sched_getaffinity(0))}.items():
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+        assert NumpySearcher().threads == threads
 
 
 def test_a_merge_orders_ties_by_id_and_pads_what_is_missing():

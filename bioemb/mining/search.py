@@ -12,7 +12,10 @@ stand in rising order of id, and a row that is short of passages ends in (-inf, 
     [[1, 2, 0, -1]]
 """
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -44,14 +47,16 @@ class NumpySearcher:
     when it is sliced) and read block by block, once a search: changing them later changes the search. One block of
     scores takes at most `block_bytes`; a search needs about three times that beside its results. A pair's score has the
     same bits whatever else is searched with it, and by however many threads (with OpenBLAS, shown by test), so that
-    shards merge into exactly the whole search, and several processes find what one finds.
+    shards merge into exactly the whole search, and several processes find what one finds. threads: that look for the
+    best of a block of scores, each in some rows; None: OMP_NUM_THREADS, else one for each core. Products are BLAS's.
     """
 
-    def __init__(self, width: int | None = None, *, block_bytes: int = 16 << 20):
+    def __init__(self, width: int | None = None, *, block_bytes: int = 16 << 20, threads: int | None = None):
         if block_bytes < 4 * QUERY_ROWS:
             raise ConfigError(f"block_bytes is {block_bytes}; a block of scores needs at least {4 * QUERY_ROWS} bytes")
         self.width = width  # None: the first vectors that arrive decide
         self.block_columns = block_bytes // (4 * QUERY_ROWS)
+        self.threads = threads or _threads()
         self.parts: list[np.ndarray] = []
 
     def __len__(self) -> int:
@@ -68,12 +73,16 @@ class NumpySearcher:
         check_k(k)
         check_vectors(queries, self.width)
         keys = np.zeros((len(queries), k), dtype=np.uint64)
-        for first_id, passages in self._blocks():
-            padded = pad_rows(passages)
-            for begin in range(0, len(queries), QUERY_ROWS):
-                rows = slice(begin, begin + QUERY_ROWS)
-                scores = (pad_rows(queries[rows]) @ padded.T)[: len(keys[rows]), : len(passages)]  # [r, c]
-                keys[rows] = _absorb(keys[rows], scores, first_id)
+        with ThreadPoolExecutor(self.threads) as pool:  # NumPy lets other threads run while it compares and sorts
+            for first_id, passages in self._blocks():
+                padded = pad_rows(passages)
+                for begin in range(0, len(queries), QUERY_ROWS):
+                    best = keys[begin : begin + QUERY_ROWS]
+                    scores = (pad_rows(queries[begin : begin + QUERY_ROWS]) @ padded.T)[: len(best), : len(passages)]
+                    step = -(-len(best) // self.threads)
+                    parts = [slice(at, at + step) for at in range(0, len(best), step)]
+                    absorbed = pool.map(partial(_absorb, best, scores, first_id), parts)
+                    best[:] = np.concatenate(list(absorbed))
         return unpack(keys[:, ::-1])
 
     def _blocks(self) -> Iterator[tuple[int, np.ndarray]]:
@@ -182,8 +191,19 @@ def _refuse(vector: np.ndarray, row: int) -> None:
     )
 
 
-def _absorb(best: np.ndarray, scores: np.ndarray, first_id: int) -> np.ndarray:
-    """Merge a block's scores [r, c] into the best keys [r, k] so far, rising; what cannot enter is never sorted."""
+def _threads() -> int:
+    """As many as the process may use."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(asked) if asked.isdecimal() and int(asked) else cores
+
+
+def _absorb(best: np.ndarray, scores: np.ndarray, first_id: int, rows: slice) -> np.ndarray:
+    """Merge some rows of a block's scores [q, c] into the best keys [q, k] so far, rising: those rows' new ones [r, k].
+
+    What cannot enter is never sorted.
+    """
+    best, scores = best[rows], scores[rows]
     k, columns = best.shape[1], scores.shape[1]
     floor = unpack(best[:, :1])[0]  # [r, 1] the k-th best score so far, -inf while there are fewer
     if columns > k and not best[:, 0].all():
