@@ -143,9 +143,17 @@ def load_encoder(folder: str | Path, config: TrainConfig) -> "Encoder":
 
 
 def _check_sharded(config: TrainConfig, accelerator) -> None:
-    """Refuse what needs all weights in one place during training. Raises ConfigError."""
-    from bioemb.run_state import SHARDED
+    """Refuse what needs all weights in one place during training, and engines with a loop of their own.
 
+    Raises ConfigError.
+    """
+    from bioemb.run_state import OWN_LOOP, SHARDED
+
+    if accelerator.distributed_type in OWN_LOOP:
+        raise ConfigError(
+            f"training does not work with {accelerator.distributed_type.value}, which makes an update of every call of "
+            "backward, and so would train on parts of a batch; use FSDP, which spreads weights and gradients as well"
+        )
     if accelerator.distributed_type not in SHARDED:
         return
     for name in ("ema_decay", "use_lora", "learn_temperature", "eval_data", "eval_share"):
