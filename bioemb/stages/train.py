@@ -13,7 +13,7 @@ from bioemb.files import RECORD_SUFFIXES, list_files
 from bioemb.flags import output_settings
 from bioemb.log import logger
 from bioemb.manifest import begin, describe, differences, finish, read_manifest
-from bioemb.processes import PATIENCE
+from bioemb.processes import PATIENCE, leave_at_end
 from bioemb.stages.train_card import write_card
 from bioemb.stages.train_data import TrainingData, prepare_data
 from bioemb.stages.train_loss import make_loss
@@ -176,13 +176,15 @@ def make_accelerator(config: TrainConfig):
         precision = "bf16"
     tracker = None if config.report_to == "none" else config.report_to
     patience = InitProcessGroupKwargs(timeout=PATIENCE)  # to read the examples takes the first process a while
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=precision,
         cpu=not on_gpu,
         log_with=tracker,
         project_dir=config.output_dir,
         kwargs_handlers=[patience],
     )
+    leave_at_end()
+    return accelerator
 
 
 def _describe(config: TrainConfig, encoder: "Encoder", guide: "Encoder | None", processes: int) -> dict:
