@@ -9,6 +9,7 @@ others end with a word on it; what is on disk is gone on from.
 """
 
 import atexit
+import gc
 import os
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
@@ -53,6 +54,12 @@ def join_processes() -> None:
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but so many processes did not meet ({reason}); "
             "start them with torchrun or accelerate launch"
         ) from error
+    leave_at_end()
+
+
+def leave_at_end() -> None:
+    """Close the connections before Python ends, however it comes to its end; to be called once they are open."""
+    atexit.unregister(_leave)
     atexit.register(_leave)
 
 
@@ -131,6 +138,7 @@ def _leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
     _waiting = None
+    gc.collect()  # a model that holds a group keeps its threads
 
 
 def _attempt(work: Callable[[], Result]) -> _Outcome:

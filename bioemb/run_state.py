@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")  # the weights are spread over the processes
+SHARDED = ("FSDP",)  # the weights are spread over the processes
+OWN_LOOP = ("DEEPSPEED", "MEGATRON_LM")  # accelerate's backward makes their whole update, or nothing
 
 
 class RunState(NamedTuple):
@@ -78,7 +79,7 @@ class RunState(NamedTuple):
         state = checkpoint.read_state(folder)
         if self.is_sharded:
             raise ConfigError(
-                f"{folder} has no optimiser's state, as FSDP and DeepSpeed spread it over the processes; take it as "
+                f"{folder} has no optimiser's state, as FSDP spreads it over the processes; take it as "
                 "--model_name_or_path with --resume_from_checkpoint no, or train without them"
             )
         processes = self.accelerator.num_processes

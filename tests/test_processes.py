@@ -115,6 +115,23 @@ def test_a_process_that_is_killed_ends_the_others_with_a_word():
         first.kill()
 
 
+ENDING = """
+import atexit, sys
+import torch.distributed as dist
+
+atexit.register(lambda: print("connected at the end:", dist.is_initialized()))  # first in, last out
+from bioemb.cli import main
+
+sys.exit(main(["train", "--model_name_or_path", "./none", "--train_data", "./none.jsonl", "--output_dir", sys.argv[1]]))
+"""
+
+
+def test_a_training_that_fails_closes_its_connections_before_python_ends(tmp_path):
+    for code, out, said in run_processes(ENDING, str(tmp_path / "out")):
+        assert code == 2 and "there is no model folder ./none" in said
+        assert out == "connected at the end: False\n"
+
+
 def test_one_process_does_all_the_work_itself(tmp_path):
     processes.join_processes()
     assert processes.share("abc") == processes.stretch("abc") == ["a", "b", "c"]

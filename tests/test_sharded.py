@@ -5,8 +5,10 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from accelerate.utils import DistributedType
 from training_runs import assert_equal_weights, run_interrupted, small_run
 
 from bioemb import checkpoint, run_state, trainer
@@ -62,6 +64,15 @@ def test_a_run_of_shared_weights_is_not_resumed(config, monkeypatch):
     monkeypatch.setattr(run_state, "SHARDED", ("NO",))
     with pytest.raises(ConfigError, match="has no optimiser's state"):
         train.run(config)
+
+
+@pytest.mark.parametrize("kind", ["DEEPSPEED", "MEGATRON_LM"])
+def test_engines_that_make_an_update_of_every_backward_call_are_refused(config, monkeypatch, kind):
+    accelerator = SimpleNamespace(distributed_type=DistributedType(kind))
+    monkeypatch.setattr(train, "make_accelerator", lambda config: accelerator)
+    with pytest.raises(ConfigError, match=f"training does not work with {kind}.*; use FSDP"):
+        train.run(config)
+    assert not Path(config.output_dir).exists()
 
 
 @pytest.mark.parametrize("changes", [{"ema_decay": 0.9}, {"use_lora": True}, {"eval_share": 0.1}])

@@ -15,7 +15,7 @@ from bioemb.flags import nearest, output_settings
 from bioemb.hub_upload import check_login, push
 from bioemb.log import logger
 from bioemb.manifest import begin, describe, differences, finish, read_manifest
-from bioemb.processes import PATIENCE
+from bioemb.processes import PATIENCE, leave_at_end
 from bioemb.stages.train_card import write_card
 from bioemb.stages.train_data import TrainingData, prepare_data
 from bioemb.stages.train_loss import make_loss
@@ -172,9 +172,17 @@ def _compile(encoder: "Encoder", backend: str) -> None:
 
 
 def _check_sharded(config: TrainConfig, accelerator) -> None:
-    """Refuse what needs all weights in one place during training. Raises ConfigError."""
-    from bioemb.run_state import SHARDED
+    """Refuse what needs all weights in one place during training, and engines with a loop of their own.
 
+    Raises ConfigError.
+    """
+    from bioemb.run_state import OWN_LOOP, SHARDED
+
+    if accelerator.distributed_type in OWN_LOOP:
+        raise ConfigError(
+            f"training does not work with {accelerator.distributed_type.value}, which makes an update of every call of "
+            "backward, and so would train on parts of a batch; use FSDP, which spreads weights and gradients as well"
+        )
     if accelerator.distributed_type not in SHARDED:
         return
     for name in ("ema_decay", "use_lora", "learn_temperature", "eval_data", "eval_share"):
@@ -197,13 +205,15 @@ def make_accelerator(config: TrainConfig):
         precision = "bf16"
     tracker = None if config.report_to == "none" else config.report_to
     patience = InitProcessGroupKwargs(timeout=PATIENCE)  # to read the examples takes the first process a while
-    return Accelerator(
+    accelerator = Accelerator(
         mixed_precision=precision,
         cpu=not on_gpu,
         log_with=tracker,
         project_dir=config.output_dir,
         kwargs_handlers=[patience],
     )
+    leave_at_end()
+    return accelerator
 
 
 def _describe(config: TrainConfig, encoder: "Encoder", guide: "Encoder | None", processes: int) -> dict:
