@@ -81,8 +81,17 @@ def _finish(trainer: "Trainer", data: TrainingData, description: dict) -> str:
     if accelerator.is_main_process:
         encoder.save(output)
         write_card(trainer, encoder, data.sets, scores)
-        counts = {**data.counts, "rows": data.rows, "steps": trainer.done, "held_out": scores}
-        finish(output, description, {**counts, "starting_model": config.model_name_or_path})
+        finish(
+            output,
+            description,
+            {
+                **data.counts,
+                "rows": data.rows,
+                "steps": trainer.done,
+                "held_out": scores,
+                "starting_model": config.model_name_or_path,
+            },
+        )
     accelerator.end_training()
     found = "".join(f", held-out {name} {score:.4f}" for name, score in scores.items())
     return f"{output}: trained for {trainer.done} steps on {data.rows:,} rows{found}"
