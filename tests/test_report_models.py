@@ -178,6 +178,16 @@ def test_models_that_are_not_there_are_said(trained_run, tmp_path):
     assert "queries" not in page.xpath("//section/@id")
 
 
+@pytest.mark.parametrize(("name", "is_found"), [("elsewhere/start", True), ("net", False)])
+def test_the_starting_model_is_where_training_found_it_if_its_weights_are_those(trained_run, tmp_path, name, is_found):
+    alone = tmp_path / "alone"
+    shutil.copytree(trained_run, alone, ignore=shutil.ignore_patterns("elsewhere", "report*"))
+    manifest = json.loads((alone / "net.manifest.json").read_text())
+    manifest["counts"]["starting_model"] = str(trained_run / name)
+    (alone / "net.manifest.json").write_text(json.dumps(manifest))
+    assert ("queries" in write_page(alone).xpath("//section/@id")) == is_found
+
+
 def test_a_sample_depends_on_the_rows_and_the_seed_alone(tmp_path):
     lines = [json.dumps({"query": f"q{n}", "document": f"d{n}", "identity": n}) for n in range(50)]
     (tmp_path / "one.jsonl").write_text("\n".join(lines))

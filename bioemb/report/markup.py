@@ -4,9 +4,8 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 
-CONTROL = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]"
-)  # HTML and SVG cannot hold these
+# What HTML and SVG cannot hold, and what turns the words after it around (letters know their direction without).
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 SHOWN_CHARACTERS = 300  # of a text from the data
 
 
@@ -15,7 +14,7 @@ class Html(str):
 
 
 def clean(text: object) -> str:
-    """Text without what HTML and SVG cannot hold; a stand-in takes its place."""
+    """Text without what a page cannot hold or bear; a stand-in takes its place."""
     return CONTROL.sub("\ufffd", str(text))
 
 

@@ -24,7 +24,7 @@ class Figure(NamedTuple):
     """A number that says how the run went, and what it is of."""
 
     number: Html
-    words: str
+    words: object
 
 
 def page(title: str, lead: Html, figures: Sequence[Figure], sections: Sequence[Section]) -> Html:

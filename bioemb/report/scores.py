@@ -94,5 +94,6 @@ def _span(task: str, row: dict[str, Any]) -> Span | None:
     value = 100 * row["difference"]
     bounds = None if row["low"] is None else (100 * row["low"], 100 * row["high"])
     said = f" [{bounds[0]:+.1f}, {bounds[1]:+.1f}]" if bounds else ""
-    label = f"{shortened(task, NAME_CHARACTERS)}  {value:+.1f}{said} {row['verdict']}"
+    name = f"\u2068{shortened(task, NAME_CHARACTERS)}\u2069"  # set apart, so that its direction is its own
+    label = f"{name}  {value:+.1f}{said} {row['verdict']}"
     return Span(label, value, bounds, ROLE_OF.get(row["verdict"], "muted"))

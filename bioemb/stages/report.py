@@ -117,4 +117,6 @@ def _score(task: dict) -> Figure:
     """The last model's score, which is the one that was evaluated, and its difference to the start."""
     row = task["models"][-1]
     change = "" if row["difference"] is None else join(points(row["difference"], "+.1f"), " ", row["verdict"])
-    return Figure(join(points(row["score"]), element("small", change)), f"{task['task']}, {task['metric']}")
+    return Figure(
+        join(points(row["score"]), element("small", change)), join(element("bdi", task["task"]), f", {task['metric']}")
+    )
