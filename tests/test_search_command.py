@@ -65,7 +65,8 @@ def test_of_a_folder_in_beirs_layout_the_queries_are_no_passages(tmp_path):
     ("name", "content", "said"),
     [
         ("a.jsonl", b'{"text": "x"}\n{"abstract": "y"}\n', "line 2: no passage under .* the record has 'abstract'"),
-        ("a.jsonl", b'{"pos": [3]}\n', "line 1: 'pos' and 'neg' must be lists of texts"),
+        ("a.jsonl", b'{"pos": [3]}\n', "line 1: 'pos' holds something that is no text: .3"),
+        ("a.jsonl", b'{"pos": null}\n', "line 1: 'pos' is null, expected text"),
         ("a.txt", b"fine\n\xff\n", "line 2: not UTF-8"),
         ("a.txt", b"\n \n", "no passages to search"),
     ],

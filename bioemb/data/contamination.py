@@ -8,7 +8,7 @@ Texts are compared by their words in lower case, signs left out. An evaluation t
 
 Shorter texts than MIN_WORDS occur everywhere (one word, "a review of its use in"), and questions of fewer than
 NEAR_WORDS share most of their runs with others of the same mould. Runs are counted exactly, not estimated by MinHash:
-only those of the evaluation are kept, 12 bytes each, and MinHash does not tell how much of a query is in an abstract.
+only those of the evaluation are kept, 20 bytes each, and MinHash does not tell how much of a query is in an abstract.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

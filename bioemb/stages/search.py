@@ -128,7 +128,8 @@ class Desk:
     def _warn_of_length(self, query: str) -> None:
         encoder = self.models[-1].encoder
         limit = encoder.max_length["query"]
-        if len(encoder.tokenizer(query, truncation=True, max_length=limit + 1)["input_ids"]) > limit:
+        text = encoder.layout.prompts["query"] + query
+        if len(encoder.tokenizer(text, truncation=True, max_length=limit + 1)["input_ids"]) > limit:
             logger.warning(
                 "the query is longer than the %d tokens that the model reads; its end is not looked at", limit
             )

@@ -24,6 +24,7 @@ from bioemb.files import (
 )
 from bioemb.log import progress
 from bioemb.manifest import work_key
+from bioemb.stages.inspect import texts_of
 from bioemb.tables import open_table, write_table
 
 if TYPE_CHECKING:
@@ -97,10 +98,8 @@ def _passages_in(located: Located) -> Iterator[tuple[str, str]]:
     elif "sentence1" in record:
         yield from ((place, text_field(located, key)) for key in ("sentence1", "sentence2"))
     elif "pos" in record:
-        for text in [*record["pos"], *(record.get("neg") or [])]:
-            if not isinstance(text, str):
-                raise DataError(f"'pos' and 'neg' must be lists of texts, got {text!r:.60}", path, line)
-            yield place, text
+        for key in ("pos", "neg") if record.get("neg") else ("pos",):
+            yield from ((place, text) for text in texts_of(located, key))
     else:
         keys = ", ".join(map(repr, record)) or "none"
         raise DataError(f"no passage under 'text', 'document', 'pos' or 'sentence1'; the record has {keys}", path, line)
