@@ -89,6 +89,13 @@ def on_all(work: Callable[[], Result]) -> Result:
     return outcome.result
 
 
+def first_then_all(work: Callable[[], Result]) -> Result:
+    """Run `work` on the first process, then on the others, who find what it left; the error of any is raised on all."""
+    done: list[Result] = []
+    on_first(lambda: done.append(work()))
+    return on_all(lambda: done[0] if done else work())
+
+
 def require_same(value: str, name: str) -> None:
     """Refuse to share work where a model, known by its hash, differs among the processes. Raises ModelError."""
     first = on_first(lambda: value)

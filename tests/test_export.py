@@ -256,6 +256,12 @@ def test_a_setting_that_cannot_work_is_one_line(capsys, model_folder, tmp_path, 
     assert not (tmp_path / "out").exists()
 
 
+def test_files_without_texts_are_named(capsys, model_folder, tmp_path):
+    (tmp_path / "empty.jsonl").touch()
+    words = ["--model_path", model_folder, "--output_dir", tmp_path / "out", "--input_file", tmp_path / "empty.jsonl"]
+    assert "empty.jsonl: there are no texts to compare" in complaint(capsys, *words)
+
+
 def test_a_model_is_never_exported_over_itself(capsys, model_folder):
     words = ["--model_path", model_folder, "--output_dir", f"{model_folder}/../{model_folder.name}", "--overwrite"]
     assert "is the model's own folder; name another" in complaint(capsys, *words)

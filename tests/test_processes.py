@@ -122,14 +122,24 @@ import torch.distributed as dist
 atexit.register(lambda: print("connected at the end:", dist.is_initialized()))  # first in, last out
 from bioemb.cli import main
 
-sys.exit(main(["train", "--model_name_or_path", "./none", "--train_data", "./none.jsonl", "--output_dir", sys.argv[1]]))
+model, data, output = sys.argv[1:]
+words = ["--model_name_or_path", model, "--train_data", data, "--output_dir", output]
+sys.exit(main(["train", *words, "--query_max_len", "16", "--passage_max_len", "16"]))
 """
 
 
-def test_a_training_that_fails_closes_its_connections_before_python_ends(tmp_path):
-    for code, out, said in run_processes(ENDING, str(tmp_path / "out")):
+def test_a_training_without_a_model_closes_its_connections_before_python_ends(tmp_path):
+    for code, out, said in run_processes(ENDING, "./none", "./none.jsonl", str(tmp_path / "out")):
         assert code == 2 and "there is no model folder ./none" in said
         assert out == "connected at the end: False\n"
+
+
+def test_bad_rows_end_a_training_on_every_process_with_one_line(tmp_path, tiny_encoder_folder):
+    (tmp_path / "bad.jsonl").write_text('{"query": "heart", "pos": []}\n')
+    done = run_processes(ENDING, str(tiny_encoder_folder), str(tmp_path / "bad.jsonl"), str(tmp_path / "out"))
+    assert [code for code, *_ in done] == [2, 2], done
+    assert sum(said.count("bad.jsonl, line 1: ") for *_, said in done) == 1
+    assert not any("Traceback" in said for *_, said in done)
 
 
 def test_one_process_does_all_the_work_itself(tmp_path):

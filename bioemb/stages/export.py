@@ -14,11 +14,11 @@ import numpy as np
 
 from bioemb.config import ExportConfig
 from bioemb.encoder import Encoder
-from bioemb.errors import ConfigError, ModelError
+from bioemb.errors import ConfigError, DataError, ModelError
 from bioemb.files import RECORD_SUFFIXES, hash_file, list_files
 from bioemb.flags import output_settings
 from bioemb.log import logger
-from bioemb.manifest import begin, describe, finish, work_folder
+from bioemb.manifest import begin, describe, finish, work_folder, work_key
 from bioemb.onnx_graph import OnnxEncoder, require_exportable, write_graph, write_int8
 from bioemb.stages.mining_tables import read_examples
 
@@ -58,6 +58,8 @@ def read_texts(config: ExportConfig) -> tuple[list[Path], list[str]]:
     """The files that texts were asked of, and the texts to compare: distinct ones, a word, and all in one text."""
     files = list_files(config.input_file, RECORD_SUFFIXES) if config.input_file else []
     texts = list(islice(dict.fromkeys(texts_of(files) if files else generated_texts()), SAMPLE))
+    if not texts:
+        raise DataError("there are no texts to compare", files[0])
     return files, [*texts, texts[0].split()[0], " ".join(texts)]
 
 
@@ -123,9 +125,10 @@ def quantize(encoder: Encoder, folder: Path, texts: list[str], tasks: list, scor
     if tasks:
         from bioemb.evaluation import EncoderForMteb, compare, evaluate
 
+        made = {"weights": encoder.weights_hash, "pooling": encoder.layout.pooling, "graph": hash_file(graph)}
         models = {
-            "float32": EncoderForMteb(encoder, "local/float32", encoder.weights_hash),
-            "int8": EncoderForMteb(int8, "local/int8", hash_file(graph)),
+            name: EncoderForMteb(model, f"local/{name}", work_key(made))
+            for name, model in {"float32": encoder, "int8": int8}.items()
         }
         comparison = compare({name: evaluate(model, tasks, scores) for name, model in models.items()})
         counts["int8"]["scores"] = comparison.as_dict()

@@ -15,7 +15,7 @@ from bioemb.flags import nearest, output_settings
 from bioemb.hub_upload import check_login, push
 from bioemb.log import logger
 from bioemb.manifest import begin, describe, differences, finish, read_manifest
-from bioemb.processes import PATIENCE, leave_at_end
+from bioemb.processes import PATIENCE, first_then_all, leave_at_end, on_first
 from bioemb.stages.train_card import write_card
 from bioemb.stages.train_data import TrainingData, prepare_data
 from bioemb.stages.train_loss import make_loss
@@ -38,11 +38,7 @@ def run(config: TrainConfig) -> str:
     encoder = load_encoder(config.model_name_or_path, config)
     guide = _load_guide(config.guide_model_name_or_path, config)
     description = _describe(config, encoder, guide, accelerator.num_processes)
-    with accelerator.main_process_first():  # the first process decides, the others find the manifest that it wrote
-        wanted = (
-            _begin(output, description, config) if accelerator.is_main_process else begin(output, description, True)
-        )
-    if not wanted:
+    if not on_first(lambda: _begin(output, description, config)):
         return f"{output} is complete; nothing to do"
     newest = _resume_from(config)
     if newest:
@@ -51,8 +47,7 @@ def run(config: TrainConfig) -> str:
         encoder = load_encoder(newest, config)
     if config.use_lora:
         _add_adapters(encoder, config)
-    with accelerator.main_process_first():
-        data = prepare_data(config, encoder.token_ids, guide.token_ids if guide else None)
+    data = first_then_all(lambda: prepare_data(config, encoder.token_ids, guide.token_ids if guide else None))
     trainer = _make_trainer(encoder, loss, data, guide, accelerator, config)
     if newest:
         trainer.resume(newest)
