@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from measuring import number
 
 
 class Curve(NamedTuple):
@@ -55,6 +56,10 @@ def draw_one(axis, curve: Curve, values: Sequence[float], unit: str) -> None:
         axis.plot(curve.sizes, scale * np.array(curve.sizes, float) ** power, color="#c55a11", linewidth=1)
         axis.set_xscale("log")
         axis.set_yscale("log")
+        axis.minorticks_off()
+    axis.set_xticks(curve.sizes, [f"{size:,}" for size in curve.sizes])
+    marks = sorted({min(values), max(values)})
+    axis.set_yticks(marks, [number(value) for value in marks])
     axis.set_title(f"{curve.name}, {unit}" + (f": exponent {power:.2f}" if power is not None else ""))
     axis.set_xlabel(curve.unit)
     axis.grid(True, which="major", linewidth=0.3)
