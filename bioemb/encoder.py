@@ -130,13 +130,15 @@ class Encoder(nn.Module):
             return []
         default = self.layout.prompts[kind] if kind else ""
         own = [default if prompt is None else prompt for prompt in prompts or [None] * len(texts)]
-        texts = [prompt + text for prompt, text in zip(own, texts, strict=True)]
+        whole = [prompt + text for prompt, text in zip(own, texts, strict=True)]
         if self.layout.lower_case:
-            texts = [text.lower() for text in texts]
-        token_ids = self.tokenizer(texts, truncation=True, max_length=self.max_length[kind])["input_ids"]
+            whole = [text.lower() for text in whole]
+        token_ids = self.tokenizer(whole, truncation=True, max_length=self.max_length[kind])["input_ids"]
         if not all(token_ids):
             empty = next(text for text, ids in zip(texts, token_ids, strict=True) if not ids)
-            raise DataError(f"the tokenizer of {self.source or 'the model'} finds nothing in the text {empty[:80]!r}")
+            error = DataError(f"the tokenizer of {self.source or 'the model'} finds nothing in the text {empty[:80]!r}")
+            error.text = empty
+            raise error
         return token_ids
 
     def batch(

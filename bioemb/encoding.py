@@ -147,5 +147,8 @@ def _finite(vectors: torch.Tensor, texts: Sequence[str], encoder: "Encoder") -> 
     finite = np.isfinite(array).all(axis=1)
     if not finite.all():
         index = int(np.argmin(finite))
-        raise ModelError(f"{encoder.source or 'the model'} gave a vector that is not finite for: {texts[index][:80]!r}")
+        message = f"{encoder.source or 'the model'} gave a vector that is not finite for: {texts[index][:80]!r}"
+        error = ModelError(message)
+        error.text = texts[index]
+        raise error
     return array

@@ -7,6 +7,7 @@ class BioembError(Exception):
     """Base of every error that a user can put right."""
 
     is_shared = False  # raised on all processes, of which the first one says it
+    text: str | None = None  # the one that could not be encoded: who reads the files can say where it stands
 
 
 class ConfigError(BioembError):

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from pair_files import make_pairs, read_rows, write_rows
 
-from bioemb.config import MineConfig, RunConfig
+from bioemb import encoding
+from bioemb.config import FilterConfig, MineConfig, RunConfig
 from bioemb.encoder import Encoder
 from bioemb.errors import BioembError, ConfigError, DataError
 from bioemb.records import same_text_key
+from bioemb.stages import filter as filter_stage
 from bioemb.stages import mine, mining_search
 from bioemb.stages import run as run_stage
 
@@ -148,6 +150,27 @@ def test_a_row_that_cannot_be_mined_is_named(mining, row, words):
     write_rows(Path(mining.input_file), [{"query": "heart", "pos": ["liver cell"]}, row])
     with pytest.raises(DataError, match=rf"examples.jsonl, line 2: .*{words}"):
         mine.run(mining)
+
+
+@pytest.mark.parametrize("stage", ["mine", "filter"])
+def test_a_text_that_the_model_fails_on_is_named_with_its_line(mining, tmp_path, monkeypatch, stage):
+    rows = [{"query": row["title"], "document": row["abstract"]} for row in make_pairs(4, 5)]
+    data, bad = write_rows(tmp_path / "bad.jsonl", rows), rows[2]["document"]
+    encode = encoding.encode_ids
+
+    def failing(encoder, token_ids, **settings):
+        vectors = encode(encoder, token_ids, **settings)
+        wrong = encoder.token_ids([bad], "passage")[0]
+        vectors[[ids == wrong for ids in token_ids]] = np.nan
+        return vectors
+
+    monkeypatch.setattr(encoding, "encode_ids", failing)
+    paths = dict(model_path=mining.model_name_or_path, folder_path=str(data), out_file_path=str(tmp_path / "kept"))
+    with pytest.raises(DataError, match="bad.jsonl, line 3: .*gave a vector that is not finite"):
+        if stage == "mine":
+            mine.run(replace(mining, input_file=str(data)))
+        else:
+            filter_stage.run(FilterConfig(**paths, bf16=False))
 
 
 def test_a_pool_without_passages_is_refused_before_anything_is_encoded(mining, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from bioemb.mining.consistency import BestShare, ConsistencyRule
 from bioemb.processes import join_processes, on_all, on_first, require_same
 from bioemb.stages.filter_scores import Scores, blocks_of, open_scores
 from bioemb.stages.filter_statistics import Judged, KindStatistics, statistics_table
+from bioemb.stages.naming import naming_lines
 
 NO_KIND = "pairs"  # what pairs are called whose record names no kind
 MOST_KINDS = 100  # each has some megabytes of statistics
@@ -39,7 +40,8 @@ def run(config: FilterConfig) -> str:
     if not on_first(lambda: begin(output, description, config.overwrite)):
         return f"{output} is complete; nothing to do"
     on_first(lambda: remove_unfinished(output))
-    scores = open_scores(files, rows, encoder, work_folder(output), description, config)
+    with naming_lines(files):
+        scores = open_scores(files, rows, encoder, work_folder(output), description, config)
     return on_first(lambda: write_output(files, scores, kinds, description, config))
 
 

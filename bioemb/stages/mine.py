@@ -23,6 +23,7 @@ from bioemb.stages.mining_output import write_examples
 from bioemb.stages.mining_search import encode_tables, find_neighbours, read_recall, require_index
 from bioemb.stages.mining_selection import Chooser
 from bioemb.stages.mining_tables import open_tables, write_tables
+from bioemb.stages.naming import naming_lines
 from bioemb.stages.reranking import Reranking
 
 MOST_RANKS = 16_384  # a block of 4,096 queries keeps 8 bytes for each: half a gigabyte, and sorts copies of them
@@ -64,7 +65,8 @@ def run(config: MineConfig) -> str:
         "prompts": encoder.layout.prompts,
         "pooling": encoder.layout.pooling,
     }
-    vectors = encode_tables(encoder, tables, work / f"vectors-{work_key(encoding)}", config)
+    with naming_lines([*files, *pool]):
+        vectors = encode_tables(encoder, tables, work / f"vectors-{work_key(encoding)}", config)
     index = [config.index_factory, config.index_parameters, config.use_gpu_for_searching]
     found = work / f"neighbours-{work_key({**encoding, 'index': index, 'k': reach})}"
     neighbours = find_neighbours(vectors, found, reach, config)
