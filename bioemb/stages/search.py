@@ -21,7 +21,6 @@ from bioemb.encoding import choose_bf16, encode_to_blocks
 from bioemb.log import is_first_process, logger
 from bioemb.manifest import work_folder, work_key
 from bioemb.mining.search import merge_keys, pack
-from bioemb.processes import join_processes, on_all, on_first
 from bioemb.stages.evaluate import model_names
 from bioemb.stages.search_corpus import Corpus, open_corpus
 from bioemb.stages.search_prompt import check_query, converse
@@ -32,16 +31,15 @@ BLOCK_ROWS = 4096  # passages encoded before they are on disk, and searched at o
 
 def run(config: SearchConfig) -> str:
     """Encode what is not encoded yet, then answer; returns the answers to --query, '' after a prompt or a pipe."""
-    join_processes()
+    if not is_first_process():  # of several that a launcher started one speaks, and works alone
+        return ""
     work = Path(config.work_folder) if config.work_folder else work_folder(config.corpus[0].rstrip("/"))
     for query in config.query:
         check_query(query)
     paths = [path for path in (config.baseline_model_path, config.model_path) if path is not None]
     names = model_names(paths)
-    corpus = on_first(lambda: open_corpus(config.corpus, work))
+    corpus = open_corpus(config.corpus, work)
     models = [open_model(path, corpus, work, config) for path in paths]
-    if not is_first_process():
-        return ""
     desk = Desk(corpus, models, names, config)
     if config.query:
         return "\n".join(desk.answer(query) for query in config.query).rstrip("\n")
@@ -60,14 +58,9 @@ class Model(NamedTuple):
 
 def open_model(path: str, corpus: Corpus, work: Path, config: SearchConfig) -> Model:
     """Load a model and encode with it the passages that it has no vectors of yet."""
-
-    def load() -> Encoder:
-        encoder = Encoder.from_pretrained(path, pooling=config.pooling_method, normalize=True).to_best_device()
-        encoder.set_max_length(config.query_max_len, config.passage_max_len)
-        return encoder
-
-    encoder = on_all(load)
-    bf16 = on_first(lambda: choose_bf16(config.bf16, encoder.device))
+    encoder = Encoder.from_pretrained(path, pooling=config.pooling_method, normalize=True).to_best_device()
+    encoder.set_max_length(config.query_max_len, config.passage_max_len)
+    bf16 = choose_bf16(config.bf16, encoder.device)
     made_from = {
         "passages": corpus.key,
         "model": encoder.weights_hash,
