@@ -22,6 +22,8 @@ from bioemb.pooling import POOLING, pool_padded
 Tokens = dict[str, Tensor]  # input_ids [n, t], attention_mask [n, t]
 Kind = Literal["query", "passage"]
 UNBOUNDED = 1_000_000  # tokens, of a model without positions
+CHARACTERS = 100  # for each token: what a very long text is cut to, or WIDER times it where that holds too few of them
+WIDER = 16  # beyond, runs of blanks or of one endless word are not worth minutes
 CPU_BATCH_TOKENS = 2048  # fits the caches of a core or two; larger batches were slower
 GPU_BATCH_TOKENS = 65536
 
@@ -133,12 +135,22 @@ class Encoder(nn.Module):
         whole = [prompt + text for prompt, text in zip(own, texts, strict=True)]
         if self.layout.lower_case:
             whole = [text.lower() for text in whole]
-        token_ids = self.tokenizer(whole, truncation=True, max_length=self.max_length[kind])["input_ids"]
+        token_ids = self._tokenise(whole, self.max_length[kind])
         if not all(token_ids):
             empty = next(text for text, ids in zip(texts, token_ids, strict=True) if not ids)
             error = DataError(f"the tokenizer of {self.source or 'the model'} finds nothing in the text {empty[:80]!r}")
             error.text = empty
             raise error
+        return token_ids
+
+    def _tokenise(self, texts: list[str], limit: int) -> list[list[int]]:
+        """The first `limit` tokens of each text, looked for in the first characters of a very long one."""
+        begun = [beginning(text, limit * CHARACTERS) for text in texts]
+        token_ids = self.tokenizer(begun, truncation=True, max_length=limit)["input_ids"]
+        for row, (begin, text) in enumerate(zip(begun, texts, strict=True)):
+            if len(begin) < len(text) and len(token_ids[row]) < limit:
+                begin = beginning(text, limit * CHARACTERS * WIDER)
+                token_ids[row] = self.tokenizer(begin, truncation=True, max_length=limit)["input_ids"]
         return token_ids
 
     def batch(
@@ -187,6 +199,14 @@ class Encoder(nn.Module):
             hidden = self.backbone(**tokens, **self.options).last_hidden_state  # [n, t, d]
             vectors = pool_padded(self.layout.pooling, hidden, tokens["attention_mask"])
         return F.normalize(vectors.float(), dim=-1) if self.layout.normalize else vectors.float()
+
+
+def beginning(text: str, characters: int) -> str:
+    """The text, of a longer one as many whole words as its first characters hold: those words' tokens are the same."""
+    if len(text) <= characters:
+        return text
+    words = text[:characters].rpartition(" ")[0]
+    return words if words.strip() else text[:characters]
 
 
 def prompt_from_instruction(instruction: str | None, template: str = "{}{}") -> str | None:

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from bioemb.blocks import BlockFolder
-from bioemb.encoder import Encoder, prompt_from_instruction
+from bioemb.encoder import CHARACTERS, Encoder, prompt_from_instruction
 from bioemb.encoding import ahead, choose_bf16, encode_texts, encode_to_blocks, token_batches
 from bioemb.errors import ConfigError, DataError, ModelError
 from bioemb.model_folder import Layout, weights_hash
@@ -169,6 +169,22 @@ def test_a_length_cuts_the_texts_of_its_kind(encoder):
     for kind, length in (("query", 11), ("passage", MAX_LENGTH), (None, MAX_LENGTH)):
         assert encoder.token_ids([LONGEST], kind) == [whole[: length - 1] + whole[-1:]]
     assert close(encoder.encode([LONGEST, "mice"], kind="query")[0], encoder.encode([cut(encoder, LONGEST, 11)])[0])
+
+
+def test_a_very_long_text_is_not_tokenised_to_its_end(encoder, monkeypatch):
+    texts = [LONGEST * 50, " " * 9000 + LONGEST, "x" * 9000 + " mice", "\n".join([LONGEST] * 30), "short one"]
+    expected = [encoder.tokenizer([text], truncation=True, max_length=20)["input_ids"][0] for text in texts]
+    encoder.set_max_length(query=20, passage=None)
+    asked, tokenise = [], encoder.tokenizer
+
+    def counting(texts, **settings):
+        asked.append(max(map(len, [texts] if isinstance(texts, str) else texts)))
+        return tokenise(texts, **settings)
+
+    monkeypatch.setattr(encoder, "tokenizer", counting)
+    assert encoder.token_ids(texts, "query") == expected
+    assert encoder.token_ids(texts[:1], "query") == expected[:1]
+    assert asked[-1] <= 20 * CHARACTERS < len(texts[0])
 
 
 def cut(encoder, text, length):
