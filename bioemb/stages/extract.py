@@ -72,6 +72,7 @@ def make_rules(config: ExtractConfig) -> PairRules:
         passages_per_article=config.passages_per_article,
         min_passage_words=config.min_passage_words,
         max_passage_words=config.max_passage_words,
+        terms_per_article=config.terms_per_article,
         seed=config.seed,
     )
 

@@ -13,14 +13,14 @@ import numpy as np
 
 from bioemb.files import write_aside
 from bioemb.log import Funnel, logger, progress
-from bioemb.records import PAIR_KINDS
+from bioemb.records import ALL_PAIR_KINDS
 from bioemb.stages.extract_identity import Groups, group_articles
 from bioemb.stages.extract_part import DELETED, SOURCES, Part, with_identity
 
 FATES = ("counts", "replaced by a later record", "deleted by a later record")
 REPLACED, DELETED_LATER = 1, 2
 PUBMED = SOURCES.index("pubmed")
-TITLE_ABSTRACT = PAIR_KINDS.index("title_abstract")
+TITLE_ABSTRACT = ALL_PAIR_KINDS.index("title_abstract")
 
 
 class Records(NamedTuple):
@@ -151,7 +151,7 @@ def _judged(
         for source, license, pairs, numbers, of_row, is_doubled, identity in about:
             if source == DELETED:
                 continue
-            for kind, count, number in zip(PAIR_KINDS, pairs, numbers, strict=True):
+            for kind, count, number in zip(ALL_PAIR_KINDS, pairs, numbers, strict=True):
                 found = list(islice(lines, count))
                 if of_row:
                     yield Judged(kind, FATES[of_row], None, [])
