@@ -1,5 +1,6 @@
 """Terms of an article: what is read of a PubMed record, what is drawn of it, and the pairs with the title."""
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from pubmed_files import pairs_of, write_pubmed
 
 from bioemb.config import ExtractConfig
-from bioemb.data.pairs import PairRules, make_pairs, pair_identity, term_title
+from bioemb.data.pairs import PairRules, make_pairs, term_title
 from bioemb.data.pubmed import read_pubmed
 from bioemb.data.terms import draw_terms
 from bioemb.errors import ConfigError
@@ -57,9 +58,27 @@ def test_a_draw_depends_on_key_and_terms_and_not_on_their_order():
 def test_each_term_drawn_asks_for_the_title():
     pairs = list(term_title(ARTICLE, PairRules(terms_per_article=3)))
     assert len({pair.query for pair in pairs} & set(TERMS)) == 3 == len(pairs)
-    assert {(pair.document, pair.kind, pair.identity) for pair in pairs} == {
-        (ARTICLE.title, "term_title", pair_identity(ARTICLE))
+    assert {(pair.document, pair.kind) for pair in pairs} == {(ARTICLE.title, "term_title")}
+
+
+def test_titles_of_one_term_are_no_negatives_of_each_other():
+    other = replace(ARTICLE, article_id="pmid:8", title="Seals are not otters.", terms=("otters", "Seals"))
+    (of_one, of_other) = ({pair.query: pair.identity for pair in term_title(each)} for each in (ARTICLE, other))
+    assert of_one["Otters"] == of_other["otters"] and len({*of_one.values(), *of_other.values()}) == 5
+
+
+def test_common_terms_leave_room_for_others(tmp_path: Path):
+    records = [INDEXED.replace("<PMID>7<", f"<PMID>{n}<").replace("NAD", f"rare{n}") for n in range(1, 5)]
+    files = (str(write_pubmed(tmp_path / "all.xml", *records, INDEXED.replace("NAD", "Otters"))),)
+    out = tmp_path / "terms.jsonl"
+    told = run(ExtractConfig(input_path=files, output_file=str(out), kinds=("term_title",), pairs_per_term=3))
+    counts = Counter(pair["query"] for pair in pairs_of(out))
+    assert counts == {
+        **dict.fromkeys(("Fish Oils", "Otters", "night swimming"), 3),
+        **{f"rare{n}": 1 for n in range(1, 5)},
     }
+    assert "each term has its pairs already" in told and "pairs  13" in told
+    assert all(type(pair["identity"]) is int for pair in pairs_of(out))
 
 
 def test_what_gives_no_pair_gives_its_reason():
@@ -80,4 +99,4 @@ def test_term_pairs_are_made_where_asked_for_alone(tmp_path: Path):
     assert pairs_of(tmp_path / "all.jsonl") == []
     told = run(ExtractConfig(input_path=files, output_file=str(tmp_path / "terms.jsonl"), kinds=("term_title",)))
     pairs = pairs_of(tmp_path / "terms.jsonl")
-    assert [pair["query"] for pair in pairs] == draw_terms(TERMS, 2, "0\0pmid:7") and "pairs  2" in told
+    assert [pair["query"] for pair in pairs] == draw_terms(TERMS, 4, "0\0pmid:7") and "pairs  4" in told

@@ -25,7 +25,8 @@ class ExtractConfig:
     passages_per_article: int = flag("passages sampled from each full text", 3)
     min_passage_words: int = flag("shortest passage, in words", 60)
     max_passage_words: int = flag("longest passage, in words", 300)
-    terms_per_article: int = flag("terms drawn from each article for term_title", 2)
+    terms_per_article: int = flag("terms drawn from each article for term_title", 5)
+    pairs_per_term: int = flag("most pairs of one term, so that common ones leave room for others", 5)
     keep_labels: bool = flag("write the labels of structured abstracts into the text (`METHODS: ...`)", False)
     keep_types: tuple[str, ...] = flag("publication types to keep that are dropped by default (Letter, ...)", ())
     keep_notices: bool = flag("keep records whose titles announce corrections, retractions, replies", False)
@@ -38,6 +39,8 @@ class ExtractConfig:
     overwrite: bool = flag("replace an output that was made otherwise", False, output=False)
 
     def __post_init__(self):
+        if self.pairs_per_term < 1:
+            raise ConfigError(f"pairs_per_term is {self.pairs_per_term}; use 1 or more")
         if not 0 < self.near_duplicate_threshold <= 1:
             raise ConfigError(
                 f"near_duplicate_threshold is {self.near_duplicate_threshold}; expected more than 0, at most 1"

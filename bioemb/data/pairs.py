@@ -4,7 +4,7 @@ The law: an article gives, for each kind of pair, either pairs or exactly one re
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bioemb.data.passage import Passage, draw_passages, passages
 from bioemb.data.terms import draw_terms
@@ -37,7 +37,7 @@ class PairRules:
     passages_per_article: int = 3
     min_passage_words: int = 60
     max_passage_words: int = 300
-    terms_per_article: int = 2
+    terms_per_article: int = 5
     seed: int = 0
 
     def __post_init__(self):
@@ -72,7 +72,7 @@ def abstract_passage(article: Article, rules: PairRules = DEFAULT_RULES) -> Iter
 
 
 def term_title(article: Article, rules: PairRules = DEFAULT_RULES) -> Iterator[Pair]:
-    """Terms that the article is indexed with as queries, the title as document."""
+    """Terms that the article is indexed with as queries, the title as document; pairs of a term share its identity."""
     yield from _make(article, "term_title", rules)[0]
 
 
@@ -153,7 +153,8 @@ def _term_title(article: Article, rules: PairRules) -> Made:
     if not safe:
         return [], "leak: the title is the term"
     drawn = draw_terms(safe, rules.terms_per_article, f"{rules.seed}\0{article.article_id}")
-    return [_pair(article, "term_title", term, article.title) for term in drawn], ""
+    pairs = (_pair(article, "term_title", term, article.title) for term in drawn)
+    return [replace(pair, identity=stable_hash(same_text_key(pair.query))) for pair in pairs], ""
 
 
 MAKERS: dict[str, Callable[[Article, PairRules], Made]] = {

@@ -96,9 +96,10 @@ def _take(record: Article | Deletion | Dropped, rows: "_Rows", how: PartRules) -
 
 
 def pair_line(pair: Pair) -> str:
-    """A pair's line, its identity left out: `with_identity` puts it in once all links are known."""
+    """A pair's line; an article's identity is left out: `with_identity` puts it in once all links are known."""
     record = pair.as_record()
-    del record["identity"]
+    if pair.kind != "term_title":  # whose identity is the term's
+        del record["identity"]
     return json_line(record)
 
 
