@@ -6,7 +6,8 @@
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-PAIR_KINDS = ("title_abstract", "title_passage", "abstract_passage")
+PAIR_KINDS = ("title_abstract", "title_passage", "abstract_passage")  # made unless others are asked for
+ALL_PAIR_KINDS = (*PAIR_KINDS, "term_title")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Article:
     links: tuple[tuple[str, int], ...] = ()  # (RefType, PMID) of CommentsCorrections
     vernacular_title: str = ""
     summary: str = ""  # a second abstract in plain words, where there is one
+    terms: tuple[str, ...] = ()  # MeSH headings, keywords, substances
     license: str = ""
     flags: frozenset[str] = frozenset()  # "translated_title", "truncated", "retracted", ...
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from bioemb.errors import ConfigError
 from bioemb.flags import flag
-from bioemb.records import PAIR_KINDS
+from bioemb.records import ALL_PAIR_KINDS, PAIR_KINDS
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,11 @@ class ExtractConfig:
 
     input_path: tuple[str, ...] = flag("PubMed or PMC files (.xml, .nxml, .gz) or folders of them", output=False)
     output_file: str = flag("pairs, as JSON lines (.jsonl, .jsonl.gz, .jsonl.zst)", output=False)
-    kinds: tuple[str, ...] = flag("kinds of pairs to make", PAIR_KINDS, choices=PAIR_KINDS)
+    kinds: tuple[str, ...] = flag(
+        "kinds of pairs to make; term_title: MeSH headings, keywords, substances as queries",
+        PAIR_KINDS,
+        choices=ALL_PAIR_KINDS,
+    )
     languages: tuple[str, ...] = flag("languages to keep, ISO 639-2; `all` keeps every language", ("eng",))
     min_title_words: int = flag("shortest title, in words", 3)
     min_abstract_words: int = flag("shortest abstract, in words", 30)
@@ -25,6 +29,8 @@ class ExtractConfig:
     passages_per_article: int = flag("passages sampled from each full text", 3)
     min_passage_words: int = flag("shortest passage, in words", 60)
     max_passage_words: int = flag("longest passage, in words", 300)
+    terms_per_article: int = flag("terms drawn from each article for term_title", 5)
+    pairs_per_term: int = flag("most pairs of one term, so that common ones leave room for others", 5)
     keep_labels: bool = flag("write the labels of structured abstracts into the text (`METHODS: ...`)", False)
     keep_types: tuple[str, ...] = flag("publication types to keep that are dropped by default (Letter, ...)", ())
     keep_notices: bool = flag("keep records whose titles announce corrections, retractions, replies", False)
@@ -37,6 +43,8 @@ class ExtractConfig:
     overwrite: bool = flag("replace an output that was made otherwise", False, output=False)
 
     def __post_init__(self):
+        if self.pairs_per_term < 1:
+            raise ConfigError(f"pairs_per_term is {self.pairs_per_term}; use 1 or more")
         if not 0 < self.near_duplicate_threshold <= 1:
             raise ConfigError(
                 f"near_duplicate_threshold is {self.near_duplicate_threshold}; expected more than 0, at most 1"

@@ -16,6 +16,7 @@ _HOME = {
     "title_abstract": "pairs",
     "title_passage": "pairs",
     "abstract_passage": "pairs",
+    "term_title": "pairs",
 }
 __all__ = sorted(_HOME)
 

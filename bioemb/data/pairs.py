@@ -1,15 +1,16 @@
-"""Articles to pairs of a query and a document: three rules, their options, and a reason for all that is left out.
+"""Articles to pairs of a query and a document: four rules, their options, and a reason for all that is left out.
 
 The law: an article gives, for each kind of pair, either pairs or exactly one reason.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bioemb.data.passage import Passage, draw_passages, passages
+from bioemb.data.terms import draw_terms
 from bioemb.data.text import count_words, is_notice
 from bioemb.errors import ConfigError
-from bioemb.records import PAIR_KINDS, AbstractPart, Article, Pair, stable_hash
+from bioemb.records import PAIR_KINDS, AbstractPart, Article, Pair, same_text_key, stable_hash
 
 RETRACTED = "Retracted Publication"
 SKIPPED_TYPES = (
@@ -36,11 +37,14 @@ class PairRules:
     passages_per_article: int = 3
     min_passage_words: int = 60
     max_passage_words: int = 300
+    terms_per_article: int = 5
     seed: int = 0
 
     def __post_init__(self):
         if self.passages_per_article < 1:
             raise ConfigError(f"passages_per_article is {self.passages_per_article}; use 1 or more")
+        if self.terms_per_article < 1:
+            raise ConfigError(f"terms_per_article is {self.terms_per_article}; use 1 or more")
         if not 1 <= self.min_passage_words <= self.max_passage_words / 2:
             raise ConfigError(
                 f"passages of {self.min_passage_words} to {self.max_passage_words} words: "
@@ -65,6 +69,11 @@ def title_passage(article: Article, rules: PairRules = DEFAULT_RULES) -> Iterato
 def abstract_passage(article: Article, rules: PairRules = DEFAULT_RULES) -> Iterator[Pair]:
     """The abstract as query, passages of the full text as documents."""
     yield from _make(article, "abstract_passage", rules)[0]
+
+
+def term_title(article: Article, rules: PairRules = DEFAULT_RULES) -> Iterator[Pair]:
+    """Terms that the article is indexed with as queries, the title as document; pairs of a term share its identity."""
+    yield from _make(article, "term_title", rules)[0]
 
 
 def make_pairs(
@@ -134,10 +143,25 @@ def _abstract_passage(article: Article, rules: PairRules) -> Made:
     return _with_passages(article, "abstract_passage", abstract_text(article.abstract, rules.keep_labels), rules)
 
 
+def _term_title(article: Article, rules: PairRules) -> Made:
+    reason = "" if article.terms else "no terms"
+    reason = reason or _title_reason(article, rules)
+    if reason:
+        return [], reason
+    title = same_text_key(article.title)
+    safe = [term for term in article.terms if same_text_key(term) != title]  # a term may stand in the title
+    if not safe:
+        return [], "leak: the title is the term"
+    drawn = draw_terms(safe, rules.terms_per_article, f"{rules.seed}\0{article.article_id}")
+    pairs = (_pair(article, "term_title", term, article.title) for term in drawn)
+    return [replace(pair, identity=stable_hash(same_text_key(pair.query))) for pair in pairs], ""
+
+
 MAKERS: dict[str, Callable[[Article, PairRules], Made]] = {
     "title_abstract": _title_abstract,
     "title_passage": _title_passage,
     "abstract_passage": _abstract_passage,
+    "term_title": _term_title,
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from lxml import etree
 
 from bioemb.data.ids import article_id, clean_doi, clean_language, clean_pmcid, clean_pmid
+from bioemb.data.terms import read_terms
 from bioemb.data.text import clean_title, collapse, says_retracted, strip_tails
 from bioemb.data.xml_stream import plain_text, stream_records
 from bioemb.records import AbstractPart, Article, Deletion, Dropped
@@ -92,6 +93,7 @@ def _article(citation: etree._Element, record: etree._Element) -> Article:
         links=links,
         vernacular_title=_text(inner.get("VernacularTitle")),
         summary=_summary(outer.get("OtherAbstract")),
+        terms=read_terms(citation),
         flags=_flags(translated_title=title.is_translated, truncated=is_truncated, retracted=is_retracted),
     )
 

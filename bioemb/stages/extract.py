@@ -26,6 +26,7 @@ from bioemb.manifest import begin, describe, finish, work_folder, work_key
 from bioemb.stages.extract_merge import merge_parts
 from bioemb.stages.extract_part import Part, PartRules, make_part, part_of
 
+OF_MERGE = ("near_duplicate_threshold", "pairs_per_term")  # settings that change no part
 XML_SUFFIXES = (".xml", ".nxml", ".xml.gz", ".nxml.gz")
 PARTS, PART_BYTES = 256, 32 << 20  # about so many parts, none of more bytes unless it is one file's
 
@@ -39,7 +40,7 @@ def run(config: ExtractConfig) -> str:
     description = describe("extract", output_settings(config), [*files, *beside])
     if not begin(output, description, config.overwrite):
         return f"{output} is complete; nothing to do"
-    settings = {name: value for name, value in description["settings"].items() if name != "near_duplicate_threshold"}
+    settings = {name: value for name, value in description["settings"].items() if name not in OF_MERGE}
     key = work_key({**description, "settings": settings, "bioemb": __version__})  # another version may keep more
     folder = work_folder(output) / f"parts-{key}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +50,7 @@ def run(config: ExtractConfig) -> str:
     parts = [part_of(folder, number) for number in range(len(bundles))]
     make_parts(bundles, parts, rules, config)
     threshold = config.near_duplicate_threshold if config.near_duplicates else None
-    counts = merge_parts(parts, config.kinds, output, threshold)
+    counts = merge_parts(parts, config.kinds, output, threshold, config.pairs_per_term)
     finish(output, description, counts)
     pairs = sum(counts[kind]["pairs"] for kind in config.kinds)
     if not pairs:
@@ -74,6 +75,7 @@ def make_rules(config: ExtractConfig) -> PairRules:
         passages_per_article=config.passages_per_article,
         min_passage_words=config.min_passage_words,
         max_passage_words=config.max_passage_words,
+        terms_per_article=config.terms_per_article,
         seed=config.seed,
     )
 

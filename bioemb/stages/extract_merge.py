@@ -3,6 +3,7 @@
 Memory is a few numbers for each record (`docs/architecture.md` has the count); texts pass through line by line.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -13,14 +14,15 @@ import numpy as np
 
 from bioemb.files import write_aside
 from bioemb.log import Funnel, logger, progress
-from bioemb.records import PAIR_KINDS
+from bioemb.records import ALL_PAIR_KINDS
 from bioemb.stages.extract_identity import Groups, group_articles
 from bioemb.stages.extract_part import DELETED, SOURCES, Part, with_identity
 
 FATES = ("counts", "replaced by a later record", "deleted by a later record")
 REPLACED, DELETED_LATER = 1, 2
 PUBMED = SOURCES.index("pubmed")
-TITLE_ABSTRACT = PAIR_KINDS.index("title_abstract")
+TITLE_ABSTRACT = ALL_PAIR_KINDS.index("title_abstract")
+TERM_TITLE = "term_title"
 
 
 class Records(NamedTuple):
@@ -41,10 +43,13 @@ class Judged(NamedTuple):
     lines: list[str]
 
 
-def merge_parts(parts: list[Part], kinds: tuple[str, ...], output: Path, threshold: float | None) -> dict[str, dict]:
+def merge_parts(
+    parts: list[Part], kinds: tuple[str, ...], output: Path, threshold: float | None, pairs_per_term: int
+) -> dict[str, dict]:
     """Write the pairs of the records that count; the funnels of files, records and kinds, licences and identities.
 
     threshold: from what share of equal word triples abstracts are near-duplicates; None does not look for them.
+    pairs_per_term: most pairs of one term, the first that come.
     """
     of_parts = [part.read_counts() for part in parts]
     records = read_index(parts)
@@ -60,7 +65,7 @@ def merge_parts(parts: list[Part], kinds: tuple[str, ...], output: Path, thresho
         "files": _files_funnel(of_parts),
         "records": of_records,
         "sources": of_sources,
-        **_write_pairs(parts, of_parts, (fate, doubled, groups), kinds, output),
+        **_write_pairs(parts, of_parts, (fate, doubled, groups), kinds, output, pairs_per_term),
         "identity": identities,
     }
 
@@ -120,10 +125,12 @@ def _write_pairs(
     verdicts: tuple[np.ndarray, np.ndarray, Groups],
     kinds: tuple[str, ...],
     output: Path,
+    pairs_per_term: int,
 ) -> dict[str, dict]:
     """Write the output; the funnel of each kind, and full texts and pairs by licence."""
     fate, doubled, groups = verdicts
     funnels = {kind: Funnel(kind) for kind in kinds}
+    of_terms: Counter[int] = Counter()
     made, texts, licensed = Counter(dict.fromkeys(kinds, 0)), Counter(), Counter()
     start = 0
     with write_aside(output) as out:
@@ -135,6 +142,9 @@ def _write_pairs(
             for kind, reason, license, lines in _judged(part, of_part, rows, (fate[here], doubled[here], groups)):
                 if kind not in funnels:
                     continue
+                if kind == TERM_TITLE and lines:
+                    lines = _within(pairs_per_term, lines, of_terms)
+                    reason = "" if lines else "each term has its pairs already"
                 if reason:
                     funnels[kind].drop(reason)
                 else:
@@ -160,15 +170,26 @@ def _judged(
         for source, license, pairs, numbers, of_row, is_doubled, identity in about:
             if source == DELETED:
                 continue
-            for kind, count, number in zip(PAIR_KINDS, pairs, numbers, strict=True):
+            for kind, count, number in zip(ALL_PAIR_KINDS, pairs, numbers, strict=True):
                 found = list(islice(lines, count))
                 if of_row:
                     yield Judged(kind, FATES[of_row], None, [])
                 elif is_doubled and kind == "title_abstract":
                     yield Judged(kind, "PubMed's record has it", None, [])
                 else:
-                    finished = [with_identity(line, identity) for line in found]
+                    finished = found if kind == TERM_TITLE else [with_identity(line, identity) for line in found]
                     yield Judged(kind, reasons[number], licenses[license], finished)
+
+
+def _within(most: int, lines: list[str], of_terms: Counter[int]) -> list[str]:
+    """The lines whose terms have fewer than `most` pairs so far, which are counted."""
+    kept = []
+    for line in lines:
+        term = json.loads(line)["identity"]
+        if of_terms[term] < most:
+            of_terms[term] += 1
+            kept.append(line)
+    return kept
 
 
 def _licenses_of_texts(rows: np.ndarray, names: list[str]) -> dict[str, int]:

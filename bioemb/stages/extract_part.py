@@ -14,7 +14,7 @@ from bioemb.data import PairRules, make_pairs, read_articles
 from bioemb.data.identity import BANDS, Marks, is_spoken_of, marks_of, signature
 from bioemb.errors import DataError
 from bioemb.files import json_line, write_aside, write_json
-from bioemb.records import PAIR_KINDS, Article, Deletion, Dropped, Pair, stable_hash
+from bioemb.records import ALL_PAIR_KINDS, Article, Deletion, Dropped, Pair, stable_hash
 
 SOURCES = ("pubmed", "pmc")
 DELETED = len(SOURCES)  # in place of a source: the row withdraws the PubMed records of its key before it
@@ -24,11 +24,11 @@ INDEX = np.dtype(
         ("version", np.int32),
         ("source", np.int8),
         ("license", np.uint8),  # of the full text: a number of the part's licences, from 1; 0 where there is no text
-        ("pairs", np.uint16, len(PAIR_KINDS)),  # lines of each kind, in the order of PAIR_KINDS
-        ("reason", np.uint16, len(PAIR_KINDS)),  # why there are none: a number of the part's reasons, from 1
+        ("pairs", np.uint16, len(ALL_PAIR_KINDS)),  # lines of each kind, in the order of ALL_PAIR_KINDS
+        ("reason", np.uint16, len(ALL_PAIR_KINDS)),  # why there are none: a number of the part's reasons, from 1
     ]
 )
-NOTHING = (0,) * len(PAIR_KINDS)
+NOTHING = (0,) * len(ALL_PAIR_KINDS)
 
 
 class Part(NamedTuple):
@@ -92,13 +92,14 @@ def _take(record: Article | Deletion | Dropped, rows: "_Rows", how: PartRules) -
         return []
     pairs, drops = make_pairs(record, how.kinds, how.rules)
     rows.add(record, pairs, drops)
-    return [pair_line(pair) for pair in sorted(pairs, key=lambda pair: PAIR_KINDS.index(pair.kind))]
+    return [pair_line(pair) for pair in sorted(pairs, key=lambda pair: ALL_PAIR_KINDS.index(pair.kind))]
 
 
 def pair_line(pair: Pair) -> str:
-    """A pair's line, its identity left out: `with_identity` puts it in once all links are known."""
+    """A pair's line; an article's identity is left out: `with_identity` puts it in once all links are known."""
     record = pair.as_record()
-    del record["identity"]
+    if pair.kind != "term_title":  # whose identity is the term's
+        del record["identity"]
     return json_line(record)
 
 
@@ -134,9 +135,9 @@ class _Rows:
         self.marks.append(marks)
         counts, reasons = list(NOTHING), list(NOTHING)
         for pair in pairs:
-            counts[PAIR_KINDS.index(pair.kind)] += 1
+            counts[ALL_PAIR_KINDS.index(pair.kind)] += 1
         for kind, reason in drops:
-            reasons[PAIR_KINDS.index(kind)] = self.reasons.setdefault(reason, len(self.reasons) + 1)
+            reasons[ALL_PAIR_KINDS.index(kind)] = self.reasons.setdefault(reason, len(self.reasons) + 1)
         of_text = self.licenses.setdefault(article.license, len(self.licenses) + 1) if article.sections else 0
         source = SOURCES.index(article.source)
         self.revised = max(self.revised, article.revised)
