@@ -30,8 +30,8 @@ def run(config: TrainConfig) -> str:
     from accelerate.utils import set_seed
 
     accelerator = make_accelerator(config)
-    if config.push_to_hub and accelerator.is_main_process:
-        check_login(config.push_to_hub)
+    if config.push_to_hub:
+        on_first(lambda: check_login(config.push_to_hub))
     _check_sharded(config, accelerator)
     set_seed(config.seed)  # a loss of one's own may draw its parameters: the same on every process
     loss, output = make_loss(config), Path(config.output_dir)
