@@ -61,10 +61,15 @@ def test_each_term_drawn_asks_for_the_title():
     assert {(pair.document, pair.kind) for pair in pairs} == {(ARTICLE.title, "term_title")}
 
 
-def test_titles_of_one_term_are_no_negatives_of_each_other():
-    other = replace(ARTICLE, article_id="pmid:8", title="Seals are not otters.", terms=("otters", "Seals"))
-    (of_one, of_other) = ({pair.query: pair.identity for pair in term_title(each)} for each in (ARTICLE, other))
-    assert of_one["Otters"] == of_other["otters"] and len({*of_one.values(), *of_other.values()}) == 5
+def test_a_terms_pair_shares_its_articles_identity_with_the_other_kinds(tmp_path: Path):
+    abstract = "Otters were watched for a year in a fjord. " * 8
+    after = f"</ArticleTitle><Abstract><AbstractText>{abstract}</AbstractText></Abstract>"
+    whole = INDEXED.replace("</ArticleTitle>", after)
+    file = str(write_pubmed(tmp_path / "one.xml", whole))
+    run(ExtractConfig(input_path=(file,), output_file=str(tmp_path / "all.jsonl"), kinds=ALL_PAIR_KINDS))
+    pairs = pairs_of(tmp_path / "all.jsonl")
+    assert {pair["kind"] for pair in pairs} == {"title_abstract", "term_title"}
+    assert len({pair["identity"] for pair in pairs}) == 1
 
 
 def test_common_terms_leave_room_for_others(tmp_path: Path):

@@ -4,7 +4,7 @@ The law: an article gives, for each kind of pair, either pairs or exactly one re
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bioemb.data.passage import Passage, draw_passages, passages
 from bioemb.data.terms import draw_terms
@@ -72,7 +72,7 @@ def abstract_passage(article: Article, rules: PairRules = DEFAULT_RULES) -> Iter
 
 
 def term_title(article: Article, rules: PairRules = DEFAULT_RULES) -> Iterator[Pair]:
-    """Terms that the article is indexed with as queries, the title as document; pairs of a term share its identity."""
+    """Terms that the article is indexed with as queries, the title as document."""
     yield from _make(article, "term_title", rules)[0]
 
 
@@ -153,8 +153,7 @@ def _term_title(article: Article, rules: PairRules) -> Made:
     if not safe:
         return [], "leak: the title is the term"
     drawn = draw_terms(safe, rules.terms_per_article, f"{rules.seed}\0{article.article_id}")
-    pairs = (_pair(article, "term_title", term, article.title) for term in drawn)
-    return [replace(pair, identity=stable_hash(same_text_key(pair.query))) for pair in pairs], ""
+    return [_pair(article, "term_title", term, article.title) for term in drawn], ""
 
 
 MAKERS: dict[str, Callable[[Article, PairRules], Made]] = {

@@ -14,7 +14,7 @@ import numpy as np
 
 from bioemb.files import write_aside
 from bioemb.log import Funnel, logger, progress
-from bioemb.records import ALL_PAIR_KINDS
+from bioemb.records import ALL_PAIR_KINDS, same_text_key
 from bioemb.stages.extract_identity import Groups, group_articles
 from bioemb.stages.extract_part import DELETED, SOURCES, Part, with_identity
 
@@ -130,7 +130,7 @@ def _write_pairs(
     """Write the output; the funnel of each kind, and full texts and pairs by licence."""
     fate, doubled, groups = verdicts
     funnels = {kind: Funnel(kind) for kind in kinds}
-    of_terms: Counter[int] = Counter()
+    of_terms: Counter[str] = Counter()
     made, texts, licensed = Counter(dict.fromkeys(kinds, 0)), Counter(), Counter()
     start = 0
     with write_aside(output) as out:
@@ -177,15 +177,15 @@ def _judged(
                 elif is_doubled and kind == "title_abstract":
                     yield Judged(kind, "PubMed's record has it", None, [])
                 else:
-                    finished = found if kind == TERM_TITLE else [with_identity(line, identity) for line in found]
+                    finished = [with_identity(line, identity) for line in found]
                     yield Judged(kind, reasons[number], licenses[license], finished)
 
 
-def _within(most: int, lines: list[str], of_terms: Counter[int]) -> list[str]:
+def _within(most: int, lines: list[str], of_terms: Counter[str]) -> list[str]:
     """The lines whose terms have fewer than `most` pairs so far, which are counted."""
     kept = []
     for line in lines:
-        term = json.loads(line)["identity"]
+        term = same_text_key(json.loads(line)["query"])
         if of_terms[term] < most:
             of_terms[term] += 1
             kept.append(line)

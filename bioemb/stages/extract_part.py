@@ -96,10 +96,9 @@ def _take(record: Article | Deletion | Dropped, rows: "_Rows", how: PartRules) -
 
 
 def pair_line(pair: Pair) -> str:
-    """A pair's line; an article's identity is left out: `with_identity` puts it in once all links are known."""
+    """A pair's line without its identity: `with_identity` puts it in once all links are known."""
     record = pair.as_record()
-    if pair.kind != "term_title":  # whose identity is the term's
-        del record["identity"]
+    del record["identity"]
     return json_line(record)
 
 
