@@ -83,6 +83,11 @@ class Encoder(nn.Module):
         return next(self.backbone.parameters()).device
 
     @property
+    def is_compiled(self) -> bool:
+        """Whether torch.compile has taken over the backbone, which one thread at a time may then run."""
+        return getattr(self.backbone, "_compiled_call_impl", None) is not None
+
+    @property
     def batch_tokens(self) -> int:
         """Tokens that the device takes at once at its best pace."""
         return CPU_BATCH_TOKENS if self.device.type == "cpu" else GPU_BATCH_TOKENS

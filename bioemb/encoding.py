@@ -5,7 +5,7 @@ on where it stopped; block by block, it gives the same bytes in one run or in ma
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bioemb.encoder import Encoder, Kind
 
 Item, Made = TypeVar("Item"), TypeVar("Made")
+MOST_WORKERS = 8  # batches at a time on a CPU; Python itself runs in one of them at once
 
 
 class Texts(Protocol):
@@ -48,18 +49,47 @@ def encode_texts(
     return _finite(vectors, texts, encoder)
 
 
-@torch.no_grad()
 def encode_ids(
     encoder: "Encoder", token_ids: Sequence[list[int]], *, bf16: bool = False, batch_tokens: int | None = None
 ) -> torch.Tensor:
     """Vectors float32 [n, d] of token ids, without gradient, in their order and on the encoder's device."""
     device = encoder.device
     vectors = torch.empty(len(token_ids), encoder.width, device=device)
-    with evaluating(encoder), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-        for rows in token_batches([len(ids) for ids in token_ids], batch_tokens or encoder.batch_tokens):
-            (batch,) = encoder(encoder.batch([token_ids[row] for row in rows], half=bf16))
-            vectors[torch.from_numpy(rows).to(device)] = batch.float()
+    batches = list(token_batches([len(ids) for ids in token_ids], batch_tokens or encoder.batch_tokens))
+
+    def encode(some: Iterator[np.ndarray]) -> None:
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):  # of the thread that asks
+            for rows in some:
+                (batch,) = encoder(encoder.batch([token_ids[row] for row in rows], half=bf16))
+                vectors[torch.from_numpy(rows).to(device)] = batch.float()
+
+    with evaluating(encoder):
+        in_workers(encode, batches, 1 if device.type != "cpu" or encoder.is_compiled else MOST_WORKERS)
     return vectors
+
+
+def in_workers(work: Callable[[Iterator[Item]], None], items: Sequence[Item], most: int) -> None:
+    """work(items) in threads that take items by turns and share torch's threads, at most so many.
+
+    Threads that work on one batch wait for each other after every operation: on two cores two batches at a time, a core
+    each, took three quarters of the wall time of one on both (MiniLM in bfloat16).
+    """
+    threads = torch.get_num_threads()
+    workers = max(1, min(most, threads, len(items)))
+    waiting = iter(items)
+    if workers == 1:
+        return work(waiting)
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
+        begun = [pool.submit(work, waiting) for _ in range(workers)]
+        try:
+            wait(begun, return_when=FIRST_EXCEPTION)
+        finally:
+            for _ in waiting:  # after an error or an interruption nobody begins another
+                pass
+            torch.set_num_threads(threads)  # what threads of the future start with
+    for done in begun:
+        done.result()
+    return None
 
 
 def choose_bf16(asked: bool | None, device: torch.device) -> bool:
