@@ -248,6 +248,8 @@ GOOD = {
         ({"excluded_ids": [[0]]}, r"excluded_ids \(positive or same text\) has 1 rows, and there are 2 queries"),
         ({"positive_scores": [[0.9], []]}, "query 1 .* has no positive score"),
         ({"positive_scores": None}, "query 0 .* has no positive score"),
+        ({"positive_scores": [0.9, np.inf]}, "query 1 .* has an infinite positive score"),
+        ({"positive_scores": [[0.9, -np.inf], [0.5]]}, "query 0 .* has an infinite positive score"),
         ({"context": Context(query_identities=[1, 2])}, "give both query_identities and passage_identities"),
         ({"context": Context(None, 4, [1, 2], np.arange(5))}, "corpus_size is 4, but passage_identities has 5 rows"),
         ({"context": Context(), "rule": NegativeRule(0, 2, count=2)}, "pass Context\\(corpus_size=...\\)"),

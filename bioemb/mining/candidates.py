@@ -97,11 +97,11 @@ def _lowest_positive(positive_scores: Lists | None, queries: int, rule: Negative
         result = np.full(queries, np.nan)
     else:
         result = lowest(ragged(positive_scores, queries, np.float64, "positive_scores"))
-    if rule.needs_positive_scores and np.isnan(result).any():
-        row = int(np.argmax(np.isnan(result)))
+    if rule.needs_positive_scores and not np.isfinite(result).all():
+        row = int(np.argmin(np.isfinite(result)))
         raise ConfigError(
-            f"query {row} (counted from 0) has no positive score, and the rule bounds negatives by it: "
-            "give one, or use neither a margin nor 'simans'"
+            f"query {row} (counted from 0) has {'no' if np.isnan(result[row]) else 'an infinite'} positive score, and "
+            "the rule bounds negatives by it: give a finite one, or use neither a margin nor 'simans'"
         )
     return result
 
