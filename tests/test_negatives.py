@@ -121,6 +121,18 @@ def test_padding_never_becomes_the_last_passage():
     assert selection.dropped == {"padding": 3, "same identity": 1}
 
 
+def test_a_passage_without_a_score_never_becomes_a_negative():
+    scores, ids = [[0.9, 0.2, -np.inf], [0.8, -np.inf, -np.inf]], [[3, 9, 2], [1, 0, -1]]
+    for sampling in ("top", "uniform", "simans"):
+        rule = NegativeRule(0, 3, count=3, sampling=sampling, on_short="fewer", simans_a=0.0)
+        selection = select_negatives(scores, ids, [[3], []], [0.9, 0.9], rule)
+        assert kept(selection.ids) == [[9], [1]] and selection.dropped == {"padding": 3, "positive or same text": 1}
+        few = select_negatives(scores, ids, [[3], []], [0.9, 0.9], replace(rule, count=1))
+        assert kept(few.ids) == [[9], [1]]
+    filled = select_negatives(scores, ids, None, None, NegativeRule(0, 3, count=9), Context(corpus_size=10))
+    assert 2 not in filled.ids[0] and 0 not in filled.ids[1]  # who masks a passage wants it by no other way
+
+
 def test_a_ranking_that_does_not_reach_the_ranges_end_is_refused():
     """One peer's index fetched fewer than the range and its positives needed."""
     scores, ids = np.float32([[0.9, 0.8, 0.7]]), np.array([[0, 1, 2]])
@@ -243,6 +255,7 @@ GOOD = {
         ({"scores": np.float32([[0.9, 0.8]])}, r"both \[q, k\]"),
         ({"scores": np.float32([[0.9, 0.8], [0.6, 0.7]])}, "query 1 .* has scores that rise or are nan"),
         ({"scores": np.float32([[0.9, np.nan], [0.7, 0.6]])}, "query 0 .* has scores that rise or are nan"),
+        ({"scores": np.float32([[0.9, 0.8], [np.inf, 0.6]])}, "query 1 .* has a score of infinity"),
         ({"ids": np.array([[0, 1], [3, 3]])}, "query 1 .* names a passage twice"),
         ({"ids": np.array([[0, 4], [2, 3]])}, "query 0 .* beyond the corpus of 4"),
         ({"excluded_ids": [[0]]}, r"excluded_ids \(positive or same text\) has 1 rows, and there are 2 queries"),

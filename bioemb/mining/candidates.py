@@ -34,6 +34,10 @@ class Candidates(NamedTuple):
     excluded: dict[str, Ragged]
     identities: Ragged | None
 
+    def are_missing(self) -> np.ndarray:
+        """Where a row is short of passages: bool [q, k]; one that was not scored is none."""
+        return (self.ids < 0) | np.isneginf(self.scores)
+
     def rows(self, part: slice) -> "Candidates":
         """Those of some queries, consecutive ones; nothing is copied."""
         excluded = {reason: lists.rows(part) for reason, lists in self.excluded.items()}
@@ -72,6 +76,7 @@ def check_ranking(rows: Candidates, context: Context) -> None:
     complaints = {
         "has scores that rise or are nan": np.isnan(scores[:, :1]).any(axis=1)
         | ~(scores[:, 1:] <= scores[:, :-1]).all(axis=1),
+        "has a score of infinity": np.isposinf(scores[:, :1]).any(axis=1),
         "names a passage twice": ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1),
         f"names a passage beyond the corpus of {size}": size is not None and (ordered >= size).any(axis=1),
     }
