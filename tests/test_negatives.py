@@ -298,6 +298,7 @@ def test_no_exclusions_may_be_left_out_or_none():
         [6, 4],
     ]
     assert kept(select_negatives(scores, ids, [5, [4]], None, rule).ids) == [[4], [6]]  # a number is a list of one
+    assert kept(select_negatives(scores, ids, [np.array([]), np.uint8([4])], None, rule).ids) == [[4, 5], [6]]
 
 
 @pytest.mark.parametrize(
@@ -310,7 +311,14 @@ def test_no_exclusions_may_be_left_out_or_none():
         ({"ids": [[0, 1], [2]]}, r"ids are whole numbers \[q, k\].* ending in -1"),
         ({"ids": [[0.5, 1.0], [2.0, 3.0]]}, "ids are whole numbers"),
         ({"scores": [["high", "low"], ["a", "b"]]}, "scores are numbers"),
-        ({"excluded_ids": [["a"], []]}, r"excluded_ids \(positive or same text\) is a list of numbers for each query"),
+        ({"excluded_ids": [["a"], []]}, r"excluded_ids \(positive or same text\) is a list of whole numbers for each"),
+        ({"excluded_ids": [[1.7], []]}, r"excluded_ids \(positive or same text\) is a list of whole numbers for each"),
+        ({"excluded_ids": [1.7, 2]}, "excluded_ids .* is a list of whole numbers"),
+        ({"excluded_ids": {"linked": [[], np.array([2.0])]}}, r"excluded_ids \(linked\) is a list of whole numbers"),
+        ({"excluded_ids": np.array([1.0, 2.0])}, "excluded_ids .* is a list of whole numbers"),
+        ({"excluded_ids": [[1 << 64], []]}, "excluded_ids .* is a list of whole numbers"),
+        ({"context": Context([1.5, 2.5])}, "row_keys is a list of whole numbers"),
+        ({"context": Context(np.array([1.5, 2.5]))}, "row_keys is a list of whole numbers"),
         ({"positive_scores": [0.9, {}]}, "query 1 .* has no positive score"),
     ],
 )
