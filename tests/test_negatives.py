@@ -228,6 +228,9 @@ def test_no_queries_give_an_empty_selection():
     selection = select_negatives(empty.astype(np.float32), empty.astype(np.int64), [], [], NegativeRule(0, 60, count=7))
     assert selection.ids.shape == selection.scores.shape == (0, 7)
     assert selection.dropped == selection.short == {}
+    for context in (Context(), Context([], 100, [], np.arange(100))):
+        lists = select_negatives([], [], [], [], NegativeRule(0, 60, count=7, relative_margin=0.1), context)
+        assert lists.ids.shape == lists.scores.shape == (0, 7) and lists.dropped == lists.short == {}
 
 
 def test_queries_without_candidates_are_given_what_the_corpus_has_free_or_nothing():
@@ -235,6 +238,8 @@ def test_queries_without_candidates_are_given_what_the_corpus_has_free_or_nothin
     few = select_negatives(scores, ids, [[3], [], [1]], None, replace(rule, on_short="fewer"))
     assert (few.ids == -1).all() and few.ids.shape == (3, 2)
     assert few.dropped == {} and few.short == {"without any": 3}
+    lists = select_negatives([[], [], []], [[], [], []], None, None, replace(rule, on_short="fewer"))
+    assert lists.ids.tolist() == few.ids.tolist() and lists.short == few.short
     none = select_negatives(scores, ids, None, None, rule, Context(corpus_size=0))
     assert (none.ids == -1).all() and none.short == {"without any": 3}
 

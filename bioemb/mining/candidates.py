@@ -123,8 +123,10 @@ def _array(values: np.ndarray | Sequence, kind: type, name: str) -> np.ndarray:
     """An array [q, k] of the kind of numbers. Raises ConfigError for anything else."""
     try:
         array = np.asarray(values)
-    except ValueError:
-        array = np.empty(0, dtype=object)
+    except ValueError:  # rows of several lengths
+        array = np.empty(1, dtype=object)
+    if not array.size:  # an empty list does not say of what
+        return np.empty((*array.shape, 0)[:2], np.float32 if kind is np.floating else np.int64)
     if kind is np.floating and np.issubdtype(array.dtype, np.integer):
         array = array.astype(np.float32)
     if not np.issubdtype(array.dtype, kind):
@@ -140,7 +142,7 @@ def _check_shapes(scores: np.ndarray, ids: np.ndarray, rule: NegativeRule, conte
     if ids.ndim != 2 or scores.shape != ids.shape:
         raise ConfigError(f"scores and ids are both [q, k]; got {list(scores.shape)} and {list(ids.shape)}")
     size = corpus_size(context)
-    if size is not None and ids.shape[1] < min(rule.range_stop, size):
+    if size is not None and len(ids) and ids.shape[1] < min(rule.range_stop, size):
         raise ConfigError(
             f"{ids.shape[1]} candidates per query do not reach rank {rule.range_stop} of the range, "
             f"and the corpus has {size} passages: search for k = {min(rule.range_stop, size)}"
