@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pubmed_files import pairs_of, write_pubmed
 
+from bioemb.cli import usage
 from bioemb.config import ExtractConfig
 from bioemb.data.pairs import PairRules, make_pairs, term_title
 from bioemb.data.pubmed import read_pubmed
@@ -110,6 +111,11 @@ def test_what_gives_no_pair_gives_its_reason():
     assert drops_of(replace(ARTICLE, language="ger")) == [("term_title", "not English")]
     with pytest.raises(ConfigError, match="terms_per_article is 0"):
         PairRules(terms_per_article=0)
+
+
+def test_the_help_names_every_kind_of_pair():
+    (line,) = (line for line in usage().splitlines() if line.split()[:1] == ["extract"])
+    assert all(kind.replace("_", "-") in line for kind in ALL_PAIR_KINDS)
 
 
 def test_term_pairs_are_made_where_asked_for_alone(tmp_path: Path):
