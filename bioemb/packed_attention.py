@@ -72,7 +72,9 @@ class InCache(torch.autograd.Function):
     """Softmax attention, a megabyte of scores at a time; the backward pass makes them again rather than keep them.
 
     query, key, value: [heads, T, width]; the result: [T, heads, width]. In bfloat16 on a CPU the forward pass is 1.4
-    times as fast as torch's kernel, the backward pass 2 times (texts of 256 tokens) to 12 times (of 32).
+    times as fast as torch's kernel, the backward pass 2 times (texts of 256 tokens) to 12 times (of 32). The price is
+    that scores are rounded to bfloat16: on random inputs outputs are within 0.7 % of float64's (torch's kernel: about
+    0.2 %), and gradients of a whole MiniLM within 1.8 % of float32's (in padded batches: 1.5 %).
     """
 
     @staticmethod

@@ -121,6 +121,18 @@ def test_padding_never_becomes_the_last_passage():
     assert selection.dropped == {"padding": 3, "same identity": 1}
 
 
+def test_a_passage_without_a_score_never_becomes_a_negative():
+    scores, ids = [[0.9, 0.2, -np.inf], [0.8, -np.inf, -np.inf]], [[3, 9, 2], [1, 0, -1]]
+    for sampling in ("top", "uniform", "simans"):
+        rule = NegativeRule(0, 3, count=3, sampling=sampling, on_short="fewer", simans_a=0.0)
+        selection = select_negatives(scores, ids, [[3], []], [0.9, 0.9], rule)
+        assert kept(selection.ids) == [[9], [1]] and selection.dropped == {"padding": 3, "positive or same text": 1}
+        few = select_negatives(scores, ids, [[3], []], [0.9, 0.9], replace(rule, count=1))
+        assert kept(few.ids) == [[9], [1]]
+    filled = select_negatives(scores, ids, None, None, NegativeRule(0, 3, count=9), Context(corpus_size=10))
+    assert 2 not in filled.ids[0] and 0 not in filled.ids[1]  # who masks a passage wants it by no other way
+
+
 def test_a_ranking_that_does_not_reach_the_ranges_end_is_refused():
     """One peer's index fetched fewer than the range and its positives needed."""
     scores, ids = np.float32([[0.9, 0.8, 0.7]]), np.array([[0, 1, 2]])
@@ -216,6 +228,9 @@ def test_no_queries_give_an_empty_selection():
     selection = select_negatives(empty.astype(np.float32), empty.astype(np.int64), [], [], NegativeRule(0, 60, count=7))
     assert selection.ids.shape == selection.scores.shape == (0, 7)
     assert selection.dropped == selection.short == {}
+    for context in (Context(), Context([], 100, [], np.arange(100))):
+        lists = select_negatives([], [], [], [], NegativeRule(0, 60, count=7, relative_margin=0.1), context)
+        assert lists.ids.shape == lists.scores.shape == (0, 7) and lists.dropped == lists.short == {}
 
 
 def test_queries_without_candidates_are_given_what_the_corpus_has_free_or_nothing():
@@ -223,6 +238,8 @@ def test_queries_without_candidates_are_given_what_the_corpus_has_free_or_nothin
     few = select_negatives(scores, ids, [[3], [], [1]], None, replace(rule, on_short="fewer"))
     assert (few.ids == -1).all() and few.ids.shape == (3, 2)
     assert few.dropped == {} and few.short == {"without any": 3}
+    lists = select_negatives([[], [], []], [[], [], []], None, None, replace(rule, on_short="fewer"))
+    assert lists.ids.tolist() == few.ids.tolist() and lists.short == few.short
     none = select_negatives(scores, ids, None, None, rule, Context(corpus_size=0))
     assert (none.ids == -1).all() and none.short == {"without any": 3}
 
@@ -243,11 +260,14 @@ GOOD = {
         ({"scores": np.float32([[0.9, 0.8]])}, r"both \[q, k\]"),
         ({"scores": np.float32([[0.9, 0.8], [0.6, 0.7]])}, "query 1 .* has scores that rise or are nan"),
         ({"scores": np.float32([[0.9, np.nan], [0.7, 0.6]])}, "query 0 .* has scores that rise or are nan"),
+        ({"scores": np.float32([[0.9, 0.8], [np.inf, 0.6]])}, "query 1 .* has a score of infinity"),
         ({"ids": np.array([[0, 1], [3, 3]])}, "query 1 .* names a passage twice"),
         ({"ids": np.array([[0, 4], [2, 3]])}, "query 0 .* beyond the corpus of 4"),
         ({"excluded_ids": [[0]]}, r"excluded_ids \(positive or same text\) has 1 rows, and there are 2 queries"),
         ({"positive_scores": [[0.9], []]}, "query 1 .* has no positive score"),
         ({"positive_scores": None}, "query 0 .* has no positive score"),
+        ({"positive_scores": [0.9, np.inf]}, "query 1 .* has an infinite positive score"),
+        ({"positive_scores": [[0.9, -np.inf], [0.5]]}, "query 0 .* has an infinite positive score"),
         ({"context": Context(query_identities=[1, 2])}, "give both query_identities and passage_identities"),
         ({"context": Context(None, 4, [1, 2], np.arange(5))}, "corpus_size is 4, but passage_identities has 5 rows"),
         ({"context": Context(), "rule": NegativeRule(0, 2, count=2)}, "pass Context\\(corpus_size=...\\)"),
@@ -283,6 +303,7 @@ def test_no_exclusions_may_be_left_out_or_none():
         [6, 4],
     ]
     assert kept(select_negatives(scores, ids, [5, [4]], None, rule).ids) == [[4], [6]]  # a number is a list of one
+    assert kept(select_negatives(scores, ids, [np.array([]), np.uint8([4])], None, rule).ids) == [[4, 5], [6]]
 
 
 @pytest.mark.parametrize(
@@ -295,7 +316,14 @@ def test_no_exclusions_may_be_left_out_or_none():
         ({"ids": [[0, 1], [2]]}, r"ids are whole numbers \[q, k\].* ending in -1"),
         ({"ids": [[0.5, 1.0], [2.0, 3.0]]}, "ids are whole numbers"),
         ({"scores": [["high", "low"], ["a", "b"]]}, "scores are numbers"),
-        ({"excluded_ids": [["a"], []]}, r"excluded_ids \(positive or same text\) is a list of numbers for each query"),
+        ({"excluded_ids": [["a"], []]}, r"excluded_ids \(positive or same text\) is a list of whole numbers for each"),
+        ({"excluded_ids": [[1.7], []]}, r"excluded_ids \(positive or same text\) is a list of whole numbers for each"),
+        ({"excluded_ids": [1.7, 2]}, "excluded_ids .* is a list of whole numbers"),
+        ({"excluded_ids": {"linked": [[], np.array([2.0])]}}, r"excluded_ids \(linked\) is a list of whole numbers"),
+        ({"excluded_ids": np.array([1.0, 2.0])}, "excluded_ids .* is a list of whole numbers"),
+        ({"excluded_ids": [[1 << 64], []]}, "excluded_ids .* is a list of whole numbers"),
+        ({"context": Context([1.5, 2.5])}, "row_keys is a list of whole numbers"),
+        ({"context": Context(np.array([1.5, 2.5]))}, "row_keys is a list of whole numbers"),
         ({"positive_scores": [0.9, {}]}, "query 1 .* has no positive score"),
     ],
 )

@@ -175,8 +175,18 @@ def test_vectors_that_give_no_cosines_are_refused_by_their_row(make):
         searcher.search(LATTICE[:1, :3], 2)
     with pytest.raises(ModelError, match="floating point"):
         searcher.add(np.eye(4, dtype=np.int64))
-    with pytest.raises(ConfigError, match="k is 0"):
-        searcher.search(LATTICE[:1], 0)
+    with pytest.raises(ModelError, match=r"floating point numbers \[m, d\]; got list"):
+        searcher.add([[1.0, 0.0, 0.0, 0.0]])
+    for k in (0, 2.0, True, None):
+        with pytest.raises(ConfigError, match=f"k is {k}; a search returns at least 1 neighbour, a whole number"):
+            searcher.search(LATTICE[:1], k)
+    assert searcher.search(LATTICE[:1], np.int32(1))[1].tolist() == [[0]]
+
+
+@pytest.mark.parametrize("threads", [-1, 0, 1.5])
+def test_a_number_of_threads_that_cannot_work_is_refused_at_once(threads):
+    with pytest.raises(ConfigError, match=f"threads is {threads}; a search takes 1 or more"):
+        NumpySearcher(threads=threads)
 
 
 def test_recall_is_the_share_of_the_exact_neighbours_found():

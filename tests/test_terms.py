@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from pubmed_files import pairs_of, write_pubmed
 
+from bioemb.cli import usage
 from bioemb.config import ExtractConfig
 from bioemb.data.pairs import PairRules, make_pairs, term_title
 from bioemb.data.pubmed import read_pubmed
 from bioemb.data.terms import draw_terms
 from bioemb.errors import ConfigError
+from bioemb.manifest import read_manifest
 from bioemb.records import ALL_PAIR_KINDS, PAIR_KINDS, Article
 from bioemb.stages.extract import run
 
@@ -34,6 +36,10 @@ def drops_of(article: Article, rules: PairRules | None = None) -> list[tuple[str
     pairs, drops = make_pairs(article, ("term_title",), rules or PairRules())
     assert bool(pairs) != bool(drops)
     return drops
+
+
+def numbered(n: int) -> str:
+    return INDEXED.replace("<PMID>7<", f"<PMID>{n}<").replace("at night.", f"in night {n}.")
 
 
 def test_terms_are_headings_keywords_and_substances_without_check_tags_and_places(tmp_path: Path):
@@ -73,7 +79,7 @@ def test_a_terms_pair_shares_its_articles_identity_with_the_other_kinds(tmp_path
 
 
 def test_common_terms_leave_room_for_others(tmp_path: Path):
-    records = [INDEXED.replace("<PMID>7<", f"<PMID>{n}<").replace("NAD", f"rare{n}") for n in range(1, 5)]
+    records = [numbered(n).replace("NAD", f"rare{n}") for n in range(1, 5)]
     files = (str(write_pubmed(tmp_path / "all.xml", *records, INDEXED.replace("NAD", "Otters"))),)
     out = tmp_path / "terms.jsonl"
     told = run(ExtractConfig(input_path=files, output_file=str(out), kinds=("term_title",), pairs_per_term=3))
@@ -84,6 +90,22 @@ def test_common_terms_leave_room_for_others(tmp_path: Path):
     }
     assert "each term has its pairs already" in told and "pairs  13" in told
     assert all(type(pair["identity"]) is int for pair in pairs_of(out))
+    of_pairs = read_manifest(out)["counts"]["pairs of terms"]
+    assert of_pairs == {"read": 19, "kept": 13, "dropped": {"each term has its pairs already": 6}}
+
+
+def test_a_pair_that_two_records_give_is_written_once_and_counted(tmp_path: Path):
+    again = INDEXED.replace("<PMID>7<", "<PMID>8<")  # the same terms and title
+    more = INDEXED.replace("<PMID>7<", "<PMID>9<").replace("NAD", "fish").replace("Otters</", "otters</")
+    files = (str(write_pubmed(tmp_path / "all.xml", INDEXED, again, more, numbered(4))),)
+    out = tmp_path / "terms.jsonl"
+    told = run(ExtractConfig(input_path=files, output_file=str(out), kinds=("term_title",), pairs_per_term=2))
+    pairs = [(pair["query"], pair["article_id"]) for pair in pairs_of(out)]
+    assert sorted(pairs) == sorted([(term, f"pmid:{n}") for n in (7, 4) for term in TERMS] + [("fish", "pmid:9")])
+    counts = read_manifest(out)["counts"]
+    assert counts["term_title"]["dropped"] == {"equal to another record's": 1}
+    assert counts["pairs of terms"] == {"read": 16, "kept": 9, "dropped": {"equal to another record's": 7}}
+    assert "extract: pairs of terms" in told
 
 
 def test_what_gives_no_pair_gives_its_reason():
@@ -94,6 +116,11 @@ def test_what_gives_no_pair_gives_its_reason():
     assert drops_of(replace(ARTICLE, language="ger")) == [("term_title", "not English")]
     with pytest.raises(ConfigError, match="terms_per_article is 0"):
         PairRules(terms_per_article=0)
+
+
+def test_the_help_names_every_kind_of_pair():
+    (line,) = (line for line in usage().splitlines() if line.split()[:1] == ["extract"])
+    assert all(kind.replace("_", "-") in line for kind in ALL_PAIR_KINDS)
 
 
 def test_term_pairs_are_made_where_asked_for_alone(tmp_path: Path):

@@ -76,12 +76,42 @@ def test_flags_reach_the_constructor(config):
         ({"loss": "torch.nn:Linear", "temperature": 0.02}, "its constructor needs in_features, out_features"),
         ({"loss_learning_rate": 1e-2}, "--loss_learning_rate has no effect on --loss info_nce"),
         ({"loss": "infonce"}, "expected info_nce, kl_div"),
-        ({"loss": "os.path:nothing"}, "module:Class"),
+        ({"loss": "os.path:nothing"}, r"module:Class that can be imported \(AttributeError: .*'nothing'"),
+        (
+            {"loss": ".losses:Own"},
+            r"--loss .losses:Own: expected .* module:Class .*\(TypeError: the 'package' argument",
+        ),
     ],
 )
 def test_what_would_have_no_effect_or_cannot_be_made_is_said(config, changes, said):
     with pytest.raises(ConfigError, match=said):
         make_loss(replace(config, **changes))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("X = 3", r"--loss {name}:X is no loss: int cannot be called as loss\(query, passages, targets\)"),
+        ("import json as X", "--loss {name}:X is no loss: module cannot be called"),
+        ("class X:\n    pass", "--loss {name}:X is no loss: X cannot be called"),
+        ("X = type", "--loss {name}:X is no loss .ValueError: no signature found"),
+        ("X = 3\nX = = 3", r"--loss {name}:X: expected info_nce, .*\(SyntaxError: invalid syntax, .*{name}.py:2\)"),
+        ("X = 3\n\nX = 1 / 0", r"--loss {name}:X: expected .*\(ZeroDivisionError: division by zero, .*{name}.py:3\)"),
+        ("import sys\nsys.exit(2)", r"--loss {name}:X: expected .*\(SystemExit: 2, .*{name}.py:2\)"),
+        ("import notthere", r"\(ModuleNotFoundError: No module named 'notthere', .*{name}.py:1\)"),
+        (
+            "class X:\n    def __init__(self):\n        raise RuntimeError('a\\n  b')",
+            r"--loss {name}:X: its constructor raised RuntimeError: a b, .*{name}.py:3$",
+        ),
+    ],
+)
+def test_what_a_module_of_ones_own_does_wrong_is_said_in_one_line(config, tmp_path, monkeypatch, text, said):
+    name = tmp_path.name
+    (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=said.replace("{name}", name)) as raised:
+        make_loss(replace(config, loss=f"{name}:X", temperature=0.02))
+    assert "\n" not in str(raised.value) and (raised.value.__cause__ or "no loss: " in str(raised.value))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from bioemb.records import ALL_PAIR_KINDS, PAIR_KINDS
 
 @dataclass(frozen=True)
 class ExtractConfig:
-    """Make title-abstract, title-passage and abstract-passage pairs from PubMed and PMC XML."""
+    """Make title-abstract, title-passage, abstract-passage and term-title pairs from PubMed and PMC XML."""
 
     input_path: tuple[str, ...] = flag("PubMed or PMC files (.xml, .nxml, .gz) or folders of them", output=False)
     output_file: str = flag("pairs, as JSON lines (.jsonl, .jsonl.gz, .jsonl.zst)", output=False)
@@ -18,7 +18,9 @@ class ExtractConfig:
         PAIR_KINDS,
         choices=ALL_PAIR_KINDS,
     )
-    languages: tuple[str, ...] = flag("languages to keep, ISO 639-2; `all` keeps every language", ("eng",))
+    languages: tuple[str, ...] = flag(
+        "languages to keep, ISO 639-2; records that state none are kept; `all` keeps every language", ("eng",)
+    )
     min_title_words: int = flag("shortest title, in words", 3)
     min_abstract_words: int = flag("shortest abstract, in words", 30)
     license: tuple[str, ...] = flag(

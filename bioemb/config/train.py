@@ -151,7 +151,9 @@ class TrainConfig:
     # steps
     per_device_train_batch_size: int = flag("queries of a process in a step", 8)
     sub_batch_size: int | None = flag(
-        "queries whose graph is in memory at once; gradients stay exact (GradCache)", None, output=False
+        "queries whose graph is in memory at once; gradients stay exact (GradCache), with bf16 up to its rounding",
+        None,
+        output=False,
     )
     gradient_accumulation_steps: int = flag(
         "batches of a step; negatives do not cross them: prefer --sub_batch_size", 1

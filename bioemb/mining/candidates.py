@@ -34,6 +34,10 @@ class Candidates(NamedTuple):
     excluded: dict[str, Ragged]
     identities: Ragged | None
 
+    def are_missing(self) -> np.ndarray:
+        """Where a row is short of passages: bool [q, k]; one that was not scored is none."""
+        return (self.ids < 0) | np.isneginf(self.scores)
+
     def rows(self, part: slice) -> "Candidates":
         """Those of some queries, consecutive ones; nothing is copied."""
         excluded = {reason: lists.rows(part) for reason, lists in self.excluded.items()}
@@ -72,6 +76,7 @@ def check_ranking(rows: Candidates, context: Context) -> None:
     complaints = {
         "has scores that rise or are nan": np.isnan(scores[:, :1]).any(axis=1)
         | ~(scores[:, 1:] <= scores[:, :-1]).all(axis=1),
+        "has a score of infinity": np.isposinf(scores[:, :1]).any(axis=1),
         "names a passage twice": ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any(axis=1),
         f"names a passage beyond the corpus of {size}": size is not None and (ordered >= size).any(axis=1),
     }
@@ -97,11 +102,11 @@ def _lowest_positive(positive_scores: Lists | None, queries: int, rule: Negative
         result = np.full(queries, np.nan)
     else:
         result = lowest(ragged(positive_scores, queries, np.float64, "positive_scores"))
-    if rule.needs_positive_scores and np.isnan(result).any():
-        row = int(np.argmax(np.isnan(result)))
+    if rule.needs_positive_scores and not np.isfinite(result).all():
+        row = int(np.argmin(np.isfinite(result)))
         raise ConfigError(
-            f"query {row} (counted from 0) has no positive score, and the rule bounds negatives by it: "
-            "give one, or use neither a margin nor 'simans'"
+            f"query {row} (counted from 0) has {'no' if np.isnan(result[row]) else 'an infinite'} positive score, and "
+            "the rule bounds negatives by it: give a finite one, or use neither a margin nor 'simans'"
         )
     return result
 
@@ -118,8 +123,10 @@ def _array(values: np.ndarray | Sequence, kind: type, name: str) -> np.ndarray:
     """An array [q, k] of the kind of numbers. Raises ConfigError for anything else."""
     try:
         array = np.asarray(values)
-    except ValueError:
-        array = np.empty(0, dtype=object)
+    except ValueError:  # rows of several lengths
+        array = np.empty(1, dtype=object)
+    if not array.size:  # an empty list does not say of what
+        return np.empty((*array.shape, 0)[:2], np.float32 if kind is np.floating else np.int64)
     if kind is np.floating and np.issubdtype(array.dtype, np.integer):
         array = array.astype(np.float32)
     if not np.issubdtype(array.dtype, kind):
@@ -135,7 +142,7 @@ def _check_shapes(scores: np.ndarray, ids: np.ndarray, rule: NegativeRule, conte
     if ids.ndim != 2 or scores.shape != ids.shape:
         raise ConfigError(f"scores and ids are both [q, k]; got {list(scores.shape)} and {list(ids.shape)}")
     size = corpus_size(context)
-    if size is not None and ids.shape[1] < min(rule.range_stop, size):
+    if size is not None and len(ids) and ids.shape[1] < min(rule.range_stop, size):
         raise ConfigError(
             f"{ids.shape[1]} candidates per query do not reach rank {rule.range_stop} of the range, "
             f"and the corpus has {size} passages: search for k = {min(rule.range_stop, size)}"

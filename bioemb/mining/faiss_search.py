@@ -92,7 +92,7 @@ class FaissSearcher:
         check_vectors(queries, self.width)
         if self.device == "gpu" and k > GPU_LARGEST_K:
             raise ConfigError(f"faiss finds at most {GPU_LARGEST_K} neighbours on a GPU, and {k} were asked for")
-        scores, ids = self._searching().search(_float32(queries), k)
+        scores, ids = self._searching().search(_float32(queries), int(k))
         return order_ties(scores, ids)
 
     def _searching(self):

@@ -1,6 +1,7 @@
 """The rule of negative selection: what may be a negative, how many are taken, and how they are drawn."""
 
 from dataclasses import dataclass
+from math import isfinite
 from numbers import Integral, Real
 
 from bioemb.errors import ConfigError
@@ -9,6 +10,12 @@ SAMPLING = ("uniform", "top", "simans")
 ON_SHORT = ("fewer", "drop", "random")
 WHOLE = ("range_start", "range_stop", "count", "seed")
 BOUNDS = ("relative_margin", "absolute_margin", "max_score", "min_score")
+WEIGHTS = ("simans_a", "simans_b")
+KINDS = (
+    (WHOLE, Integral, "a whole number"),
+    (BOUNDS, Real | None, "a number, or None"),
+    (WEIGHTS, Real, "a finite number"),
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class NegativeRule:
         self._check_scores()
 
     def _check_kinds(self) -> None:
-        for names, kind, expected in ((WHOLE, Integral, "a whole number"), (BOUNDS, Real | None, "a number, or None")):
+        for names, kind, expected in KINDS:
             for name in names:
                 value = getattr(self, name)
                 if isinstance(value, bool) or not isinstance(value, kind):
@@ -65,6 +72,9 @@ class NegativeRule:
             raise ConfigError(
                 f"scores from {lowest} to {highest} are empty; cosines are -1 <= min_score <= max_score <= 1"
             )
+        for name in WEIGHTS:
+            if not isfinite(getattr(self, name)):
+                raise ConfigError(f"{name} is {getattr(self, name)}; expected a finite number")
         if self.simans_a < 0:
             raise ConfigError(f"simans_a is {self.simans_a}; a negative sharpness would prefer what is far from p + b")
 

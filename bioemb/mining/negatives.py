@@ -59,7 +59,8 @@ def select_negatives(
 ) -> Selection:
     """Draw each query's negatives from its closest passages that are not, and do not resemble, its positives.
 
-    scores, ids: [q, k], scores falling, missing ids -1; only the first `rule.range_stop` columns are looked at.
+    scores, ids: [q, k], scores falling; missing are ids of -1 and scores of -inf. Only the first `rule.range_stop`
+    columns are looked at.
     excluded_ids: q lists of passages that are never negatives; or {reason: such lists}, to have them counted apart; or
     None. Plain lists do for all arrays.
     positive_scores: [q] or q lists. The lowest of a query's counts: training takes any of them as *the* positive, and
@@ -98,7 +99,7 @@ def _select(rows: Candidates, rule: NegativeRule, context: Context) -> Selection
 def _refusals(rows: Candidates, rule: NegativeRule, context: Context) -> Iterator[tuple[str, np.ndarray]]:
     """(reason, bool [r, k]) of each ground for refusal; a candidate is counted under the first that applies."""
     scores, positive = rows.scores, rows.positive
-    yield "padding", rows.ids < 0
+    yield "padding", rows.are_missing()
     for reason, lists in rows.excluded.items():
         yield reason, is_listed(rows.ids, lists)
     if rows.identities is not None:
@@ -138,7 +139,7 @@ def _by_chance(rows: Candidates, rule: NegativeRule) -> np.ndarray:
 
 def _by_weight(rows: Candidates, rule: NegativeRule) -> np.ndarray:
     """The logarithm of SimANS's weight plus Gumbel noise: the highest are a draw by weight without replacement."""
-    gap = np.where(rows.ids < 0, 0, rows.scores) - rows.positive - rule.simans_b
+    gap = np.where(rows.are_missing(), 0, rows.scores) - rows.positive - rule.simans_b
     return -rule.simans_a * gap**2 - np.log(-np.log(_by_chance(rows, rule)))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from itertools import chain
 from numbers import Real
+from operator import index
 from typing import NamedTuple
 
 import numpy as np
@@ -28,21 +29,27 @@ class Ragged(NamedTuple):
 
 
 def ragged(lists: "Lists | Ragged", queries: int, dtype: type, name: str) -> Ragged:
-    """q lists (None: an empty one), or q plain numbers as lists of one. Raises ConfigError, naming `name`, else."""
+    """q lists (None: an empty one), or q plain numbers as lists of one. Raises ConfigError, naming `name`, else.
+
+    dtype: int64 or float64; nothing is cut to a whole number.
+    """
     if isinstance(lists, Ragged):
         return lists
     if len(lists) != queries:
         raise ConfigError(f"{name} has {len(lists)} rows, and there are {queries} queries")
+    is_whole = np.issubdtype(dtype, np.integer)
     try:
-        if isinstance(lists, np.ndarray) and lists.ndim == 1 and lists.dtype != object:
+        if isinstance(lists, np.ndarray) and lists.ndim == 1 and lists.dtype.kind in ("iu" if is_whole else "iuf"):
             return Ragged(lists.astype(dtype), np.arange(queries + 1))
         rows = [() if some is None else [some] if isinstance(some, Real) else some for some in lists]
         lengths = np.fromiter(map(len, rows), dtype=np.int64, count=queries)
         starts = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-        return Ragged(np.fromiter(chain.from_iterable(rows), dtype=dtype, count=starts[-1]), starts)
-    except (TypeError, ValueError) as error:
+        numbers = chain.from_iterable(rows)
+        return Ragged(np.fromiter(map(index, numbers) if is_whole else numbers, dtype=dtype, count=starts[-1]), starts)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(
-            f"{name} is a list of numbers for each query, as [[3], [2, 4]]; got others ({error})"
+            f"{name} is a list of {'whole ' if is_whole else ''}numbers for each query, as [[3], [2, 4]]; "
+            f"got others ({error})"
         ) from None
 
 

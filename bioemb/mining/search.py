@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from numbers import Integral
 from typing import Protocol
 
 import numpy as np
@@ -54,6 +55,8 @@ class NumpySearcher:
     def __init__(self, width: int | None = None, *, block_bytes: int = 16 << 20, threads: int | None = None):
         if block_bytes < 4 * QUERY_ROWS:
             raise ConfigError(f"block_bytes is {block_bytes}; a block of scores needs at least {4 * QUERY_ROWS} bytes")
+        if threads is not None and not _is_count(threads):
+            raise ConfigError(f"threads is {threads}; a search takes 1 or more, or None for one on each core")
         self.width = width  # None: the first vectors that arrive decide
         self.block_columns = block_bytes // (4 * QUERY_ROWS)
         self.threads = threads or _threads()
@@ -129,6 +132,8 @@ def check_vectors(vectors: np.ndarray, width: int | None, first_row: int = 0) ->
 
     width: the expected d, None for any; first_row: what the message adds to the row's number. Raises ModelError.
     """
+    if not isinstance(getattr(vectors, "dtype", None), np.dtype):
+        raise ModelError(f"vectors must be an array of floating point numbers [m, d]; got {type(vectors).__name__}")
     if vectors.ndim != 2 or not np.issubdtype(vectors.dtype, np.floating):
         raise ModelError(f"vectors must be floating point numbers [m, d]; got {vectors.dtype} {list(vectors.shape)}")
     if width is not None and vectors.shape[1] != width:
@@ -145,9 +150,9 @@ def check_vectors(vectors: np.ndarray, width: int | None, first_row: int = 0) ->
 
 
 def check_k(k: int) -> None:
-    """Refuse to search for fewer than one neighbour."""
-    if k < 1:
-        raise ConfigError(f"k is {k}; a search returns at least 1 neighbour")
+    """Refuse to search for fewer than one neighbour, or for a part of one."""
+    if not _is_count(k):
+        raise ConfigError(f"k is {k}; a search returns at least 1 neighbour, a whole number")
 
 
 def pad_rows(vectors: np.ndarray) -> np.ndarray:
@@ -189,6 +194,11 @@ def _refuse(vector: np.ndarray, row: int) -> None:
         f"vector {row} (counted from 0) has length {length:.4g}; scores are cosines only of vectors of length 1: "
         "encode with normalisation, or divide each vector by its length"
     )
+
+
+def _is_count(number: object) -> bool:
+    """Whether it is a whole number from 1."""
+    return isinstance(number, Integral) and not isinstance(number, bool) and number >= 1
 
 
 def _threads() -> int:

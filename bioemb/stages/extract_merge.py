@@ -4,7 +4,7 @@ Memory is a few numbers for each record (`docs/architecture.md` has the count); 
 """
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 
 from bioemb.files import write_aside
 from bioemb.log import Funnel, logger, progress
-from bioemb.records import ALL_PAIR_KINDS, same_text_key
+from bioemb.records import ALL_PAIR_KINDS, same_text_key, stable_hash
 from bioemb.stages.extract_identity import Groups, group_articles
 from bioemb.stages.extract_part import DELETED, SOURCES, Part, with_identity
 
@@ -23,6 +23,7 @@ REPLACED, DELETED_LATER = 1, 2
 PUBMED = SOURCES.index("pubmed")
 TITLE_ABSTRACT = ALL_PAIR_KINDS.index("title_abstract")
 TERM_TITLE = "term_title"
+EQUAL, ENOUGH = "equal to another record's", "each term has its pairs already"
 
 
 class Records(NamedTuple):
@@ -130,7 +131,7 @@ def _write_pairs(
     """Write the output; the funnel of each kind, and full texts and pairs by licence."""
     fate, doubled, groups = verdicts
     funnels = {kind: Funnel(kind) for kind in kinds}
-    of_terms: Counter[str] = Counter()
+    of_terms = _TermPairs(pairs_per_term)
     made, texts, licensed = Counter(dict.fromkeys(kinds, 0)), Counter(), Counter()
     start = 0
     with write_aside(output) as out:
@@ -143,8 +144,7 @@ def _write_pairs(
                 if kind not in funnels:
                     continue
                 if kind == TERM_TITLE and lines:
-                    lines = _within(pairs_per_term, lines, of_terms)
-                    reason = "" if lines else "each term has its pairs already"
+                    lines, reason = of_terms.take(lines)
                 if reason:
                     funnels[kind].drop(reason)
                 else:
@@ -154,6 +154,7 @@ def _write_pairs(
                     out.writelines(lines)
     return {
         **{kind: {**funnel.as_dict(), "pairs": made[kind]} for kind, funnel in funnels.items()},
+        **({"pairs of terms": of_terms.funnel.as_dict()} if TERM_TITLE in kinds else {}),
         "licenses": {name or "unknown": {"texts": texts[name], "pairs": licensed[name]} for name in sorted(texts)},
     }
 
@@ -181,15 +182,28 @@ def _judged(
                     yield Judged(kind, reasons[number], licenses[license], finished)
 
 
-def _within(most: int, lines: list[str], of_terms: Counter[str]) -> list[str]:
-    """The lines whose terms have fewer than `most` pairs so far, which are counted."""
-    kept = []
-    for line in lines:
-        term = same_text_key(json.loads(line)["query"])
-        if of_terms[term] < most:
-            of_terms[term] += 1
-            kept.append(line)
-    return kept
+class _TermPairs:
+    """Which pairs of a term and a title are written: `most` of each term, the first that come, and none twice."""
+
+    def __init__(self, most: int):
+        self.most = most
+        self.titles: defaultdict[int, list[int]] = defaultdict(list)  # of each term, as hashes
+        self.funnel = Funnel("pairs of terms")
+
+    def take(self, lines: list[str]) -> tuple[list[str], str]:
+        """Of a record's lines those that are written; where there are none, the reason of the last."""
+        kept, reason = [], ""
+        for line in lines:
+            pair = json.loads(line)
+            titles, title = self.titles[stable_hash(same_text_key(pair["query"]))], stable_hash(pair["document"])
+            reason = EQUAL if title in titles else ENOUGH if len(titles) == self.most else ""
+            if reason:
+                self.funnel.drop(reason)
+            else:
+                self.funnel.keep()
+                titles.append(title)
+                kept.append(line)
+        return kept, "" if kept else reason
 
 
 def _licenses_of_texts(rows: np.ndarray, names: list[str]) -> dict[str, int]:

@@ -3,11 +3,12 @@
 import dataclasses
 import importlib
 import inspect
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bioemb.config import TrainConfig
-from bioemb.errors import ConfigError
+from bioemb.errors import BioembError, ConfigError
 
 FLAGS = {  # a constructor's argument: the flag that gives it
     "temperature": "temperature",
@@ -34,7 +35,7 @@ def make_loss(config: TrainConfig) -> Callable:
     }
     name = config.loss_name
     found = losses[name] if name in losses else _imported(name, ", ".join(losses))
-    takes = inspect.signature(found).parameters if inspect.isclass(found) else {}
+    takes = _parameters(name, found)
     options = _options(config, name, takes)
     missing = [
         key
@@ -45,7 +46,7 @@ def make_loss(config: TrainConfig) -> Callable:
     ]
     if missing:
         raise ConfigError(f"--loss {name}: its constructor needs {', '.join(missing)}; give them defaults")
-    loss = found(**options) if inspect.isclass(found) else found  # a function is a loss as it is
+    loss = _made(name, found, options)
     if config.loss_learning_rate is not None and not list(getattr(loss, "parameters", list)()):
         raise ConfigError(f"--loss_learning_rate has no effect on --loss {name}, which has no parameters of its own")
     return MatryoshkaLoss(loss, config.mrl_dims) if config.use_mrl else loss
@@ -66,9 +67,47 @@ def _options(config: TrainConfig, name: str, takes: Any) -> dict[str, Any]:
     return options
 
 
-def _imported(name: str, known: str):
+def _imported(name: str, known: str) -> Any:
     module_name, _, class_name = name.partition(":")
     try:
         return getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"--loss {name}: expected {known}, or module:Class that can be imported ({error})") from None
+    except (Exception, SystemExit) as error:  # a module of the user's own may raise anything
+        expected = f"expected {known}, or module:Class that can be imported"
+        raise ConfigError(f"--loss {name}: {expected} ({_told(error)})") from error
+
+
+def _parameters(name: str, found: Any) -> Mapping[str, inspect.Parameter]:
+    """What the constructor takes; a function has none, and is a loss as it is."""
+    try:
+        return inspect.signature(found).parameters if inspect.isclass(found) else {}
+    except ValueError as error:  # a class written in C
+        raise ConfigError(f"--loss {name} is no loss ({_told(error)})") from error
+
+
+def _made(name: str, found: Any, options: dict[str, Any]) -> Callable:
+    """The loss of this class or function. Raises ConfigError where it cannot be made, or cannot be called."""
+    try:
+        loss = found(**options) if inspect.isclass(found) else found
+    except BioembError:
+        raise
+    except Exception as error:  # a constructor of the user's own may raise anything
+        raise ConfigError(f"--loss {name}: its constructor raised {_told(error)}") from error
+    if not callable(loss):
+        kind = type(loss).__name__
+        raise ConfigError(f"--loss {name} is no loss: {kind} cannot be called as loss(query, passages, targets)")
+    return loss
+
+
+def _told(error: BaseException) -> str:
+    """An error's type and words, and file and line where it was raised: "ValueError: too few, /home/me/own.py:12"."""
+    if isinstance(error, SyntaxError) and error.lineno:
+        return f"{type(error).__name__}: {error.msg}, {error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = (__file__, importlib.__file__, inspect.__file__)
+    places = [
+        f", {frame.filename}:{frame.lineno}"
+        for frame in frames
+        if frame.filename not in ours and not frame.filename.startswith("<frozen")
+    ]
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words}{places[-1] if places else ''}"
