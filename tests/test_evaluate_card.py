@@ -108,12 +108,14 @@ def test_every_other_line_of_the_card_stays_as_it_was(config):
     assert lines.index("model-index:") < lines.index("# my-model")
 
 
-def test_a_card_is_left_alone_where_asked_and_one_of_others_always(config):
+def test_a_card_is_left_alone_where_asked_and_one_of_others_always_with_a_word(config, log):
+    log.set_level("INFO", logger="bioemb")
     evaluate.run(replace(config, update_card=False))
-    assert card_of(config) == CARD
+    assert card_of(config) == CARD and "left alone" not in log.text
     start = config.baseline_model_path[0]
     evaluate.run(replace(config, model_path=(start,), baseline_model_path=(), bm25=False, task=("search",)))
     assert (Path(start) / "README.md").read_text() == "# not ours\n"
+    assert f"{start}/README.md: left alone, no card of bioemb's (no tag 'bioemb' in its metadata)" in log.text
 
 
 def test_several_models_are_evaluated_and_compare_prints_their_table_again(config, capsys):
