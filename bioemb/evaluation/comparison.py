@@ -12,6 +12,7 @@ from bioemb.evaluation.scores import TaskScore
 from bioemb.records import stable_hash
 
 ABSENT = "-"
+ENOUGH_ITEMS = 10  # queries or pairs; an interval drawn from fewer says nothing
 
 
 class Cell(NamedTuple):
@@ -20,12 +21,18 @@ class Cell(NamedTuple):
     score: float
     difference: float | None = None
     interval: Interval | None = None  # None as well where the task has no single queries or pairs
+    items: int = 0  # queries or pairs that the interval was drawn from
 
     @property
     def verdict(self) -> str:
-        """`better` or `worse` when the whole 95 % interval is on one side of zero, else `not told apart`."""
+        """`better` or `worse` when the whole 95 % interval is on one side of zero, else `not told apart`.
+
+        `too few to tell` below `ENOUGH_ITEMS` queries or pairs, whatever the interval.
+        """
         if self.interval is None:
             return ""
+        if self.items < ENOUGH_ITEMS:
+            return "too few to tell"
         if self.interval.low > 0:
             return "better"
         return "worse" if self.interval.high < 0 else "not told apart"
@@ -129,7 +136,7 @@ def _cell(score: TaskScore, before: TaskScore | None, resamples: int, seed: int)
         resamples,
         _draws(score.task, seed),
     )
-    return Cell(score.score, difference, interval)
+    return Cell(score.score, difference, interval, score.items)
 
 
 def _draws(task: str, seed: int) -> np.random.Generator:
