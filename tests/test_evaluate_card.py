@@ -196,6 +196,17 @@ def test_without_data_no_model_is_loaded(config, monkeypatch, tmp_path):
         evaluate.run(replace(config, task=("SciFact",), save_folder=str(tmp_path)))
 
 
+def test_without_names_the_tasks_are_those_of_the_local_data_else_biosses(config, monkeypatch, tmp_path):
+    table = evaluate.run(replace(config, task=(), bm25=False, update_card=False))
+    assert table.splitlines()[0].split() == ["model", "BIOSSES", "search"]
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
+    with pytest.raises(ConfigError, match="no data for BIOSSES: offline mode is set"):
+        evaluate.run(replace(config, task=(), local_data=None, save_folder=str(tmp_path)))
+    with pytest.raises(DataError, match="no TASK.jsonl and no TASK/corpus.jsonl here"):
+        evaluate.run(replace(config, task=(), local_data=str(tmp_path)))
+
+
 def test_a_folder_called_bm25_is_not_mistaken_for_the_baseline(config):
     with pytest.raises(ConfigError, match="a model folder is called BM25"):
         evaluate.run(replace(config, model_path=("some/BM25",)))

@@ -16,10 +16,12 @@ from bioemb.stages.evaluate_card import update_card
 if TYPE_CHECKING:
     from mteb import AbsTask
 
+DEFAULT_TASKS = ("BIOSSES",)  # where neither tasks nor local data are named
+
 
 def run(config: EvaluateConfig) -> str:
     """Score the starting models, BM25 and the models on every task that is not scored yet; returns the table."""
-    tasks = find_tasks(config.task, config.local_data)
+    tasks = find_tasks(config.task or (() if config.local_data else DEFAULT_TASKS), config.local_data)
     if not any(Path(config.save_folder).glob("scores/*/*/*.json")):
         require_data(tasks)  # nothing is saved that could make it needless: say so before models are loaded
     paths = [*config.baseline_model_path, *config.model_path]
