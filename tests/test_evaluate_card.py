@@ -207,6 +207,12 @@ def test_without_names_the_tasks_are_those_of_the_local_data_else_biosses(config
         evaluate.run(replace(config, task=(), local_data=str(tmp_path)))
 
 
+def test_a_model_that_is_named_twice_is_said_before_data_are_read(config, monkeypatch):
+    monkeypatch.setattr(evaluate, "find_tasks", lambda *_: pytest.fail("read data"))
+    with pytest.raises(ConfigError, match="a model is named twice among"):
+        evaluate.run(replace(config, model_path=config.baseline_model_path))
+
+
 def test_a_folder_called_bm25_is_not_mistaken_for_the_baseline(config):
     with pytest.raises(ConfigError, match="a model folder is called BM25"):
         evaluate.run(replace(config, model_path=("some/BM25",)))
