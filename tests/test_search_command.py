@@ -55,6 +55,14 @@ def test_each_kind_of_file_gives_its_passages_once(tmp_path):
     ]
 
 
+def test_passages_that_are_left_out_are_counted(tmp_path, log):
+    log.set_level("INFO", logger="bioemb")
+    write_rows(tmp_path / "a.jsonl", [{"_id": str(n), "text": text} for n, text in enumerate(["one", "", " ", "one"])])
+    (tmp_path / "b.txt").write_text("two\n\none\n\n")
+    assert list(distinct_passages([tmp_path / "a.jsonl", tmp_path / "b.txt"])) == [("0", "one"), ("b.txt:1", "two")]
+    assert log.messages == ["left out: 2 passages without text, 2 that are there already"]
+
+
 def test_of_a_folder_in_beirs_layout_the_queries_are_no_passages(tmp_path):
     write_rows(tmp_path / "med" / "corpus.jsonl", [{"_id": "1", "text": "a passage"}])
     write_rows(tmp_path / "med" / "queries.jsonl", [{"_id": "1", "text": "a query"}])
