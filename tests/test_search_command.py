@@ -210,6 +210,8 @@ def test_a_query_that_is_none_is_one_line(asked, capsys):
     words = ["search", "--model_path", asked.model_path, "--corpus", asked.corpus[0], "--query"]
     assert cli.main([*words, " "]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == "bioemb search: the query is empty; type some words"
+    assert cli.main([*words, "aspirin", ""]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "bioemb search: query 2 of 2 is empty; type some words"
 
 
 CONVERSE = """
