@@ -144,6 +144,17 @@ def test_a_second_models_answers_stand_beside(asked, tmp_path):
     assert both["results"] == alone[0]["results"] and both["baseline_results"] == alone[1]["results"]
 
 
+def test_marks_of_rank_are_explained_where_there_are_some(asked, tmp_path, log):
+    from tiny_encoder import write_tiny_encoder
+
+    log.set_level("INFO", logger="bioemb")
+    config = replace(asked, baseline_model_path=str(write_tiny_encoder(tmp_path / "other", seed=1)), query=("liver",))
+    search.run(config)
+    assert "(was N)" not in log.text
+    search.run(replace(config, json=False))
+    assert "(was N): rank N by the baseline; (new): not among its first 3; no mark: the same rank" in log.messages
+
+
 # How it is shown
 
 

@@ -41,6 +41,10 @@ def run(config: SearchConfig) -> str:
     corpus = open_corpus(config.corpus, work)
     models = [open_model(path, corpus, work, config) for path in paths]
     desk = Desk(corpus, models, names, config)
+    if config.baseline_model_path is not None and not config.json:
+        logger.info(
+            "(was N): rank N by the baseline; (new): not among its first %d; no mark: the same rank", config.top
+        )
     if config.query:
         return "\n".join(desk.answer(query) for query in config.query).rstrip("\n")
     logger.info("%s passages; type a query, Ctrl-D to leave", f"{len(corpus.passages):,}")
