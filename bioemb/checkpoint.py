@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from bioemb.errors import DataError
-from bioemb.files import write_json
+from bioemb.files import give_usual_mode, write_json
 
 PREFIX = "checkpoint-"
 
@@ -76,6 +76,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     save_file({name: tensor.detach().cpu() for name, tensor in tensors.items()}, path)
+    give_usual_mode(path)
 
 
 def write_state(folder: Path, state: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from bioemb.encoding import encode_texts
 from bioemb.errors import ConfigError, DataError, ModelError
+from bioemb.files import give_usual_mode
 from bioemb.log import logger
 from bioemb.model_folder import Layout, find_folder, read_layout, weights_hash, write_layout
 from bioemb.packing import Packed, first_position, has_kernel, pack, prepare
@@ -183,17 +185,15 @@ class Encoder(nn.Module):
     def save(self, folder: str | Path) -> None:
         """Write a folder that loads here, in transformers, sentence-transformers and text-embeddings-inference."""
         folder = Path(folder)
-        max_length = max(self.max_length["query"], self.max_length["passage"])
         self.backbone.save_pretrained(folder)
-        self.tokenizer.model_max_length = max_length
+        for weights in folder.glob("model*.safetensors"):  # several where the model is large
+            give_usual_mode(weights)
+        self.tokenizer.model_max_length = max_length = max(self.max_length["query"], self.max_length["passage"])
         if self.tokenizer.is_fast:  # else the file keeps how the last texts were cut
             self.tokenizer.backend_tokenizer.no_truncation()
             self.tokenizer.backend_tokenizer.no_padding()
         self.tokenizer.save_pretrained(folder)
-        layout = Layout(
-            folder, self.layout.pooling, self.layout.normalize, max_length, self.layout.lower_case, self.layout.prompts
-        )
-        write_layout(folder, layout, self.width)
+        write_layout(folder, replace(self.layout, backbone=folder, max_length=max_length), self.width)
 
     def _embed(self, tokens: Tokens | Packed) -> Tensor:
         if isinstance(tokens, Packed):

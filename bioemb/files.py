@@ -114,6 +114,13 @@ def write_json(path: str | Path, value: Any) -> None:
         out.write(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
+def give_usual_mode(path: str | Path) -> None:
+    """Give a file the mode that the umask gives new ones; safetensors makes its own for their owner alone."""
+    umask = os.umask(0o077)  # it can only be read by setting it
+    os.umask(umask)
+    Path(path).chmod(0o666 & ~umask)
+
+
 def hash_file(path: str | Path) -> str:
     """BLAKE2b of a file's bytes, 32 hexadecimal digits."""
     with open(path, "rb") as handle:

@@ -133,10 +133,22 @@ def test_a_damaged_comparison_is_named(saves, capsys, text):
     assert code == 2 and "comparison.json: the saved comparison is damaged" in line
 
 
-def test_what_older_versions_saved_is_read_in_the_order_of_names(saves, capsys):
-    write_json(saves / "comparison.json", {"starting_model": "minilm", "tasks": []})
-    rows = json.loads(said(capsys, saves, "--task", "med", "--json")[1])["tasks"][0]["models"]
-    assert [row["model"] for row in rows] == ["BM25", "minilm", "trained@3f9a0c1", "trained@77aa0c1"]
+def models_of(capsys, *words):
+    return [row["model"] for row in json.loads(said(capsys, *words, "--json")[1])["tasks"][0]["models"]]
+
+
+def test_of_a_comparison_that_older_versions_saved_the_starting_model_is_first(saves, capsys):
+    write_json(saves / "comparison.json", {"starting_model": "zebra", "tasks": []})
+    save(saves, "local/zebra", "c0", score(START + 0.1))
+    names = ["zebra", "minilm", "trained@3f9a0c1", "trained@77aa0c1", "BM25"]
+    assert models_of(capsys, saves, "--task", "med") == names
+
+
+def test_without_a_comparison_bm25_is_no_baseline_unless_it_is_alone(saves, tmp_path, capsys):
+    (saves / "comparison.json").unlink()
+    assert models_of(capsys, saves) == ["minilm", "trained@3f9a0c1", "trained@77aa0c1", "BM25"]
+    save(tmp_path / "words", "bioemb/bm25", "bm25s-1", score(BM25))
+    assert models_of(capsys, tmp_path / "words") == ["BM25"]
 
 
 def test_no_model_and_no_torch_is_loaded(saves):

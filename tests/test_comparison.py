@@ -118,7 +118,16 @@ def test_a_shift_of_every_query_is_better_and_worse_by_just_that():
     assert table.cells["up", "med"].verdict == "better" and table.cells["down", "med"].verdict == "worse"
     np.testing.assert_allclose(table.cells["up", "med"].interval, 0.125)
     np.testing.assert_allclose(table.cells["down", "med"].interval, -0.25)
-    assert table.cells["start", "med"][1:] == (None, None)
+    assert table.cells["start", "med"][1:3] == (None, None)
+
+
+@pytest.mark.parametrize("count, word", [(2, "too few to tell"), (9, "too few to tell"), (10, "better")])
+def test_no_word_is_said_of_a_difference_on_fewer_than_ten_items(count, word):
+    scores, gold = np.random.default_rng(7).random((2, count))
+    before = [retrieval_score(scores), sts_score(-gold, gold)]
+    after = [retrieval_score(scores + 0.125), sts_score(gold, gold)]
+    cells = compare({"start": before, "up": after}).cells
+    assert (cells["up", "med"].verdict, cells["up", "BIOSSES"].verdict) == (word, word)
 
 
 def test_a_mean_that_rests_on_one_query_is_not_told_apart():
@@ -171,20 +180,21 @@ def test_the_table_says_score_difference_interval_and_word_and_leaves_absent_sco
     assert table.as_text().splitlines() == [
         "model      med                   BIOSSES          Medrxiv",
         "           ndcg_at_10            cosine_spearman  v_measure",
+        "           3 queries             4 pairs",
         "start      50.0                  100.0            30.0",
         "bm25       37.5                  -                -",
         "           -12.5 [-12.5, -12.5]",
-        "           worse",
+        "           too few to tell",
         "trained|x  56.2                  -                34.0",
         "           +6.2 [+6.2, +6.2]                      +4.0",
-        "           better                                 no interval",
+        "           too few to tell                        no interval",
     ]
     assert table.as_markdown().splitlines() == [
-        "| model | med<br>ndcg_at_10 | BIOSSES<br>cosine_spearman | Medrxiv<br>v_measure |",
+        "| model | med<br>ndcg_at_10<br>3 queries | BIOSSES<br>cosine_spearman<br>4 pairs | Medrxiv<br>v_measure |",
         "| --- | ---: | ---: | ---: |",
         "| start | 50.0 | 100.0 | 30.0 |",
-        "| bm25 | 37.5<br>-12.5 [-12.5, -12.5]<br>worse | - | - |",
-        "| trained\\|x | 56.2<br>+6.2 [+6.2, +6.2]<br>better | - | 34.0<br>+4.0<br>no interval |",
+        "| bm25 | 37.5<br>-12.5 [-12.5, -12.5]<br>too few to tell | - | - |",
+        "| trained\\|x | 56.2<br>+6.2 [+6.2, +6.2]<br>too few to tell | - | 34.0<br>+4.0<br>no interval |",
     ]
 
 
@@ -194,9 +204,21 @@ def test_the_table_as_json_holds_fractions_of_one():
     record = json.loads(json.dumps(table.as_dict(), allow_nan=False))
     start, bm25, trained = record["tasks"][0]["models"]
     assert record["starting_model"] == "start" and record["tasks"][0]["metric"] == "ndcg_at_10"
+    assert record["tasks"][0]["items"] == 3 and table.columns[0].unit == "queries"
     assert (start["score"], start["difference"], bm25["score"]) == (0.5, None, None)
-    assert (trained["score"], trained["difference"], trained["verdict"]) == (0.625, 0.125, "better")
+    assert (trained["score"], trained["difference"], trained["verdict"]) == (0.625, 0.125, "too few to tell")
     assert (trained["low"], trained["high"]) == pytest.approx((0.125, 0.125))
+
+
+def test_items_are_counted_where_any_model_has_them():
+    scores, gold = np.array([0.25, 0.5, 0.75]), np.array([1.0, 2.0, 4.0, 3.0])
+    whole = retrieval_score(scores)
+    double = whole._replace(parts=(*whole.parts, whole.parts[0]._replace(name="test/other")))
+    clustering = TaskScore("Medrxiv", "v_measure", 0.3, "r1")
+    table = compare({"a": [whole._replace(parts=()), clustering], "b": [double, sts_score(gold, gold), clustering]})
+    found = {column["task"]: column["items"] for column in table.as_dict()["tasks"]}
+    assert found == {"med": 6, "Medrxiv": None, "BIOSSES": 4}
+    assert table.columns[0].lines() == ["med", "ndcg_at_10", "6 queries"]
 
 
 def test_comparing_does_not_load_mteb():

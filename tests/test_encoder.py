@@ -5,6 +5,7 @@ The reference is transformers itself, called with one text's token ids and nothi
 
 import json
 import logging
+import os
 import time
 
 import numpy as np
@@ -24,6 +25,7 @@ from transformers import (
 )
 
 from bioemb.blocks import BlockFolder
+from bioemb.checkpoint import save_tensors
 from bioemb.encoder import CHARACTERS, Encoder, prompt_from_instruction
 from bioemb.encoding import ahead, choose_bf16, encode_texts, encode_to_blocks, token_batches
 from bioemb.errors import ConfigError, DataError, ModelError
@@ -268,6 +270,19 @@ def test_a_saved_encoder_loads_with_the_same_vectors_and_words(encoder, tmp_path
     assert again.max_length == dict.fromkeys(("query", "passage", None), 30)
     assert np.array_equal(again.encode(SENTENCES, kind="passage"), encoder.encode(SENTENCES, kind="passage"))
     assert AutoTokenizer.from_pretrained(tmp_path / "model").model_max_length == 30
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_weights_are_saved_with_the_mode_that_the_umask_gives(encoder, tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        encoder.save(tmp_path)
+        save_tensors(tmp_path / "average.safetensors", {"a": torch.ones(2)})
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir() if path.is_file()}
+    assert {"model.safetensors", "average.safetensors", "config.json"} <= modes.keys() and set(modes.values()) == {mode}
 
 
 def test_what_is_saved_does_not_depend_on_what_was_encoded_before(encoder, tmp_path):

@@ -108,12 +108,14 @@ def test_every_other_line_of_the_card_stays_as_it_was(config):
     assert lines.index("model-index:") < lines.index("# my-model")
 
 
-def test_a_card_is_left_alone_where_asked_and_one_of_others_always(config):
+def test_a_card_is_left_alone_where_asked_and_one_of_others_always_with_a_word(config, log):
+    log.set_level("INFO", logger="bioemb")
     evaluate.run(replace(config, update_card=False))
-    assert card_of(config) == CARD
+    assert card_of(config) == CARD and "left alone" not in log.text
     start = config.baseline_model_path[0]
     evaluate.run(replace(config, model_path=(start,), baseline_model_path=(), bm25=False, task=("search",)))
     assert (Path(start) / "README.md").read_text() == "# not ours\n"
+    assert f"{start}/README.md: left alone, no card of bioemb's (no tag 'bioemb' in its metadata)" in log.text
 
 
 def test_several_models_are_evaluated_and_compare_prints_their_table_again(config, capsys):
@@ -192,6 +194,23 @@ def test_without_data_no_model_is_loaded(config, monkeypatch, tmp_path):
     monkeypatch.setattr(evaluate, "load_model", lambda *_, **__: pytest.fail("loaded a model"))
     with pytest.raises(ConfigError, match="no data for SciFact: offline mode is set"):
         evaluate.run(replace(config, task=("SciFact",), save_folder=str(tmp_path)))
+
+
+def test_without_names_the_tasks_are_those_of_the_local_data_else_biosses(config, monkeypatch, tmp_path):
+    table = evaluate.run(replace(config, task=(), bm25=False, update_card=False))
+    assert table.splitlines()[0].split() == ["model", "BIOSSES", "search"]
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
+    with pytest.raises(ConfigError, match="no data for BIOSSES: offline mode is set"):
+        evaluate.run(replace(config, task=(), local_data=None, save_folder=str(tmp_path)))
+    with pytest.raises(DataError, match="no TASK.jsonl and no TASK/corpus.jsonl here"):
+        evaluate.run(replace(config, task=(), local_data=str(tmp_path)))
+
+
+def test_a_model_that_is_named_twice_is_said_before_data_are_read(config, monkeypatch):
+    monkeypatch.setattr(evaluate, "find_tasks", lambda *_: pytest.fail("read data"))
+    with pytest.raises(ConfigError, match="a model is named twice among"):
+        evaluate.run(replace(config, model_path=config.baseline_model_path))
 
 
 def test_a_folder_called_bm25_is_not_mistaken_for_the_baseline(config):

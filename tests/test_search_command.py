@@ -55,6 +55,14 @@ def test_each_kind_of_file_gives_its_passages_once(tmp_path):
     ]
 
 
+def test_passages_that_are_left_out_are_counted(tmp_path, log):
+    log.set_level("INFO", logger="bioemb")
+    write_rows(tmp_path / "a.jsonl", [{"_id": str(n), "text": text} for n, text in enumerate(["one", "", " ", "one"])])
+    (tmp_path / "b.txt").write_text("two\n\none\n\n")
+    assert list(distinct_passages([tmp_path / "a.jsonl", tmp_path / "b.txt"])) == [("0", "one"), ("b.txt:1", "two")]
+    assert log.messages == ["left out: 2 passages without text, 2 that are there already"]
+
+
 def test_of_a_folder_in_beirs_layout_the_queries_are_no_passages(tmp_path):
     write_rows(tmp_path / "med" / "corpus.jsonl", [{"_id": "1", "text": "a passage"}])
     write_rows(tmp_path / "med" / "queries.jsonl", [{"_id": "1", "text": "a query"}])
@@ -136,6 +144,17 @@ def test_a_second_models_answers_stand_beside(asked, tmp_path):
     assert both["results"] == alone[0]["results"] and both["baseline_results"] == alone[1]["results"]
 
 
+def test_marks_of_rank_are_explained_where_there_are_some(asked, tmp_path, log):
+    from tiny_encoder import write_tiny_encoder
+
+    log.set_level("INFO", logger="bioemb")
+    config = replace(asked, baseline_model_path=str(write_tiny_encoder(tmp_path / "other", seed=1)), query=("liver",))
+    search.run(config)
+    assert "(was N)" not in log.text
+    search.run(replace(config, json=False))
+    assert "(was N): rank N by the baseline; (new): not among its first 3; no mark: the same rank" in log.messages
+
+
 # How it is shown
 
 
@@ -202,6 +221,8 @@ def test_a_query_that_is_none_is_one_line(asked, capsys):
     words = ["search", "--model_path", asked.model_path, "--corpus", asked.corpus[0], "--query"]
     assert cli.main([*words, " "]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == "bioemb search: the query is empty; type some words"
+    assert cli.main([*words, "aspirin", ""]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "bioemb search: query 2 of 2 is empty; type some words"
 
 
 CONVERSE = """

@@ -15,7 +15,9 @@ class CompareConfig:
         "names of models to show, as `minilm`, `local/minilm` or `minilm@3f9a` with a revision (default: all)", ()
     )
     baseline: str | None = flag(
-        "the model that the others are compared with (default: the first --model, or that of the last evaluation)", None
+        "the model that the others are compared with (default: the first --model, or that of the last evaluation; "
+        "BM25 only where it was that)",
+        None,
     )
     task: tuple[str, ...] = flag("tasks to show (default: all)", (), also=("tasks",))
     json: bool = flag("print one JSON object, for programs", False)

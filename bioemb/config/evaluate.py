@@ -13,7 +13,9 @@ class EvaluateConfig:
     model_path: tuple[str, ...] = flag("models to evaluate: folders or hub names", output=False)
     save_folder: str = flag("folder of the results, in mteb's layout", "results", output=False)
     task: tuple[str, ...] = flag(
-        "mteb task names, names of --local_data, or `bioemb-medical`", ("BIOSSES",), also=("tasks",)
+        "mteb task names, names of --local_data, or `bioemb-medical` (default: all of --local_data, else BIOSSES)",
+        (),
+        also=("tasks",),
     )
     local_data: str | None = flag(
         "folder with TASK.jsonl (STS) or TASK/corpus.jsonl, queries.jsonl, qrels/test.tsv", None, output=False

@@ -1,6 +1,6 @@
 """Models side by side: one table of scores with the difference to the starting model, its interval and a plain word."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from bioemb.evaluation.scores import TaskScore
 from bioemb.records import stable_hash
 
 ABSENT = "-"
+ENOUGH_ITEMS = 10  # queries or pairs; an interval drawn from fewer says nothing
 
 
 class Cell(NamedTuple):
@@ -20,12 +21,18 @@ class Cell(NamedTuple):
     score: float
     difference: float | None = None
     interval: Interval | None = None  # None as well where the task has no single queries or pairs
+    items: int = 0  # queries or pairs that the interval was drawn from
 
     @property
     def verdict(self) -> str:
-        """`better` or `worse` when the whole 95 % interval is on one side of zero, else `not told apart`."""
+        """`better` or `worse` when the whole 95 % interval is on one side of zero, else `not told apart`.
+
+        `too few to tell` below `ENOUGH_ITEMS` queries or pairs, whatever the interval.
+        """
         if self.interval is None:
             return ""
+        if self.items < ENOUGH_ITEMS:
+            return "too few to tell"
         if self.interval.low > 0:
             return "better"
         return "worse" if self.interval.high < 0 else "not told apart"
@@ -39,34 +46,47 @@ class Cell(NamedTuple):
         return lines
 
 
+class Column(NamedTuple):
+    """A task, its metric, and how many queries or pairs its scores are made of."""
+
+    task: str
+    metric: str
+    items: int  # 0 where they are not made of single ones
+    unit: str  # "queries" or "pairs"
+
+    def lines(self) -> list[str]:
+        """The head of the column for people."""
+        return [self.task, self.metric, *([f"{self.items:,} {self.unit}"] if self.items else [])]
+
+
 @dataclass(frozen=True)
 class Comparison:
     """The table: rows are models, the starting one first; columns are tasks; a cell is None where there is no score."""
 
     models: tuple[str, ...]
-    tasks: tuple[tuple[str, str], ...]  # (name, metric)
+    columns: tuple[Column, ...]
     cells: dict[tuple[str, str], Cell]  # (model, task name)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: scores and differences as fractions of one."""
         columns = []
-        for task, metric in self.tasks:
+        for task, metric, items, _ in self.columns:
             rows = [{"model": model} | self._cell_record(model, task) for model in self.models]
-            columns.append({"task": task, "metric": metric, "models": rows})
+            columns.append({"task": task, "metric": metric, "items": items or None, "models": rows})
         return {"starting_model": self.models[0], "interval": "paired bootstrap, 95 %", "tasks": columns}
 
     def as_markdown(self) -> str:
-        rows = [["model", *(f"{task}<br>{metric}" for task, metric in self.tasks)]]
-        rows.append(["---", *("---:" for _ in self.tasks)])
+        rows = [["model", *("<br>".join(column.lines()) for column in self.columns)]]
+        rows.append(["---", *("---:" for _ in self.columns)])
         for model in self.models:
-            rows.append([model, *("<br>".join(self._lines(model, task)) for task, _ in self.tasks)])
+            rows.append([model, *("<br>".join(self._lines(model, column.task)) for column in self.columns)])
         escaped = [[text.replace("|", "\\|") for text in row] for row in rows]
         return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
 
     def as_text(self) -> str:
         """Aligned columns; a cell's difference and its word stand below its score."""
-        blocks = [[["model"], *([task, metric] for task, metric in self.tasks)]]
-        blocks += [[[model], *(self._lines(model, task) for task, _ in self.tasks)] for model in self.models]
+        blocks = [[["model"], *(column.lines() for column in self.columns)]]
+        blocks += [[[model], *(self._lines(model, column.task) for column in self.columns)] for model in self.models]
         widths = [max(len(line) for block in blocks for line in block[column]) for column in range(len(blocks[0]))]
         lines = []
         for block in blocks:
@@ -97,7 +117,6 @@ def compare(scores: Mapping[str, Sequence[TaskScore]], *, resamples: int = 10_00
         raise DataError("no model to compare")
     by_model = {model: {score.task: score for score in own} for model, own in scores.items()}
     start = next(iter(by_model))
-    tasks = dict.fromkeys((score.task, score.metric) for own in scores.values() for score in own)
     cells = {}
     for model, own in by_model.items():
         for task, score in own.items():
@@ -105,7 +124,7 @@ def compare(scores: Mapping[str, Sequence[TaskScore]], *, resamples: int = 10_00
             if before:
                 _require_same_items((start, before), (model, score))
             cells[model, task] = _cell(score, before, resamples, seed)
-    return Comparison(tuple(by_model), tuple(tasks), cells)
+    return Comparison(tuple(by_model), tuple(_columns(score for own in scores.values() for score in own)), cells)
 
 
 def interval_of(score: TaskScore, *, resamples: int = 10_000, seed: int = 0) -> Interval | None:
@@ -114,6 +133,16 @@ def interval_of(score: TaskScore, *, resamples: int = 10_000, seed: int = 0) -> 
         return None
     gold = [part.gold for part in score.parts]
     return score_interval([part.scores for part in score.parts], gold, resamples, _draws(score.task, seed))
+
+
+def _columns(scores: Iterable[TaskScore]) -> Iterable[Column]:
+    columns: dict[tuple[str, str], Column] = {}
+    for score in scores:
+        is_pairs = any(part.gold is not None for part in score.parts)
+        column = Column(score.task, score.metric, score.items, "pairs" if is_pairs else "queries")
+        if not columns.setdefault(column[:2], column).items:  # a model may lack the single ones
+            columns[column[:2]] = column
+    return columns.values()
 
 
 def _cell(score: TaskScore, before: TaskScore | None, resamples: int, seed: int) -> Cell:
@@ -129,7 +158,7 @@ def _cell(score: TaskScore, before: TaskScore | None, resamples: int, seed: int)
         resamples,
         _draws(score.task, seed),
     )
-    return Cell(score.score, difference, interval)
+    return Cell(score.score, difference, interval, score.items)
 
 
 def _draws(task: str, seed: int) -> np.random.Generator:

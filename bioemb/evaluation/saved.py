@@ -1,9 +1,9 @@
 """The models whose scores lie in save folders, and those of them that are asked for. No model is loaded."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from bioemb.errors import ConfigError, DataError
 from bioemb.evaluation.scores import TaskScore, read_score
@@ -23,7 +23,8 @@ class SavedModel(NamedTuple):
 
 
 def find_saved(folders: Sequence[str | Path]) -> dict[str, SavedModel]:
-    """The models of all save folders by a short label, those of the last evaluation first and in its order.
+    """The models of all save folders by a short label, those of the last evaluation first and in its order, BM25 of
+    the others last.
 
     A label is the name's last part, both parts where that is not enough, with `@revision` where there are several.
     Raises DataError where a folder holds no scores, or two hold a model's scores on different data.
@@ -38,15 +39,15 @@ def find_saved(folders: Sequence[str | Path]) -> dict[str, SavedModel]:
             name, revision = file.parts[-3].replace("__", "/", 1), file.parts[-2]
             model = found.setdefault((name, revision), SavedModel(name, revision, {}))
             _add(model.scores, read_score(file), file)
-    last = _last(folders, "models", ("name", "revision"))
-    models = [found[key] for key in _in_order(found, last)]
+    last = _last(folders, lambda comparison: _compared(comparison, found))
+    models = [found[key] for key in _in_order(sorted(found, key=lambda key: (key[0] == BM25_NAME, key)), last)]
     return dict(zip(_labels(models), models, strict=True))
 
 
 def find_task_names(models: Iterable[SavedModel], folders: Sequence[str | Path]) -> list[str]:
     """The tasks that any of the models was scored on, those of the last evaluation first and in its order."""
     found = dict.fromkeys(task for model in models for task in model.scores)
-    return _in_order(found, [task for (task,) in _last(folders, "tasks", ("task",))])
+    return _in_order(sorted(found), _last(folders, lambda comparison: [one["task"] for one in comparison["tasks"]]))
 
 
 def choose(models: dict[str, SavedModel], names: Sequence[str]) -> list[str]:
@@ -96,17 +97,23 @@ def _labels(models: Sequence[SavedModel]) -> list[str]:
 
 def _in_order(found: Iterable[Key], first: Sequence[Key]) -> list[Key]:
     order = {key: place for place, key in enumerate(dict.fromkeys(first))}
-    return sorted(found, key=lambda key: (order.get(key, len(order)), key))
+    return sorted(found, key=lambda key: order.get(key, len(order)))
 
 
-def _last(folders: Sequence[str | Path], what: str, keys: Sequence[str]) -> list[tuple[str, ...]]:
-    # what the last evaluation of each folder compared: {"models": [{name, revision}], "tasks": [{task}]}
+def _compared(comparison: dict[str, Any], found: dict[tuple[str, str], SavedModel]) -> list[tuple[str, str]]:
+    # of an evaluation that did not keep its models' full names the starting model alone
+    if "models" in comparison:
+        return [(one["name"], one["revision"]) for one in comparison["models"]]
+    return [key for key, model in found.items() if _is_called(model.name, model, comparison["starting_model"])]
+
+
+def _last(folders: Sequence[str | Path], read: Callable[[dict[str, Any]], list[Key]]) -> list[Key]:
+    # of each folder's last evaluation: {"starting_model", "models": [{name, revision}], "tasks": [{task}]}
     entries = []
     for folder in folders:
         path = Path(folder) / "comparison.json"
         try:
-            found = json.loads(path.read_text(encoding="utf-8")).get(what, [])
-            entries += [tuple(entry[key] for key in keys) for entry in found]
+            entries += read(json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             continue
         except (ValueError, AttributeError, TypeError, KeyError) as error:

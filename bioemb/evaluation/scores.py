@@ -31,6 +31,11 @@ class TaskScore(NamedTuple):
     data_revision: str
     parts: tuple[Part, ...] = ()  # empty where mteb's metric is not made of single items (clustering, ...)
 
+    @property
+    def items(self) -> int:
+        """How many queries or pairs the score is made of; 0 where it is not made of single items."""
+        return sum(len(part.ids) for part in self.parts)
+
 
 def write_score(path: Path, score: TaskScore) -> None:
     """Keep a score as JSON, written aside and renamed."""

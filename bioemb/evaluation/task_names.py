@@ -45,10 +45,15 @@ def find_tasks(names: str | Sequence[str], local_data: str | Path | None = None)
     """mteb's tasks for these names, each once; those found under `local_data` hold their data already.
 
     A name is a suite (`bioemb-medical`), a task or benchmark of mteb's, or a file or folder of `local_data`, which
-    goes first. Raises ConfigError for an unknown name, naming the nearest, and DataError for bad local data.
+    goes first. No name stands for all of `local_data`. Raises ConfigError for an unknown name, naming the nearest, and
+    DataError for bad local data, or none.
     """
     if local_data is not None and not Path(local_data).is_dir():
         raise DataError("no such folder (local data)", local_data)
+    if not names and local_data is not None:
+        names = list_names(local_data)
+        if not names:
+            raise DataError("no TASK.jsonl and no TASK/corpus.jsonl here; or name tasks of mteb's: --task", local_data)
     tasks: dict[str, AbsTask] = {}
     for name in _expand([names] if isinstance(names, str) else names):
         for task in _tasks_of(parse_task_name(name), local_data):

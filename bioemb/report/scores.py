@@ -36,7 +36,8 @@ def _comparison(run: Run, path: Path, comparison: dict[str, Any], place: int) ->
     ]
     said = note(
         f"Scores in points of 100. Below each, its difference to {start} with the interval "
-        f"({comparison['interval']}) and a plain word: better or worse where the whole interval is on one side of zero."
+        f"({comparison['interval']}) and a plain word: better or worse where the whole interval is on one side of "
+        "zero, unless queries or pairs are too few to tell."
     )
     heading = element("h3", run.name_of(path))
     return join(heading, said, table(head, rows), grid(*charts))

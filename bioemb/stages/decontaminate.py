@@ -11,7 +11,7 @@ from pathlib import Path
 from bioemb.config import DecontaminateConfig
 from bioemb.data.contamination import EvaluationIndex
 from bioemb.errors import ConfigError, DataError
-from bioemb.evaluation import EvaluationText, evaluation_texts, find_tasks, list_names, task_label
+from bioemb.evaluation import EvaluationText, evaluation_texts, find_tasks, task_label
 from bioemb.files import (
     RECORD_SUFFIXES,
     Located,
@@ -39,11 +39,7 @@ def run(config: DecontaminateConfig) -> str:
     files = list_files(config.train_data, RECORD_SUFFIXES)
     if output.resolve() in {path.resolve() for path in files}:
         raise ConfigError(f"{output} is both input and output; name another --output_file")
-    tasks = find_tasks(config.task or list_names(config.local_data), config.local_data)
-    if not tasks:
-        raise DataError(
-            "no TASK.jsonl and no TASK/corpus.jsonl here; or name tasks of mteb's: --task", config.local_data
-        )
+    tasks = find_tasks(config.task, config.local_data)
     revisions = {task_label(task): str(task.metadata.revision) for task in tasks}
     description = describe("decontaminate", {**output_settings(config), "tasks": revisions}, files)
     if not begin(output, description, config.overwrite):

@@ -16,16 +16,18 @@ from bioemb.stages.evaluate_card import update_card
 if TYPE_CHECKING:
     from mteb import AbsTask
 
+DEFAULT_TASKS = ("BIOSSES",)  # where neither tasks nor local data are named
+
 
 def run(config: EvaluateConfig) -> str:
     """Score the starting models, BM25 and the models on every task that is not scored yet; returns the table."""
-    tasks = find_tasks(config.task, config.local_data)
-    if not any(Path(config.save_folder).glob("scores/*/*/*.json")):
-        require_data(tasks)  # nothing is saved that could make it needless: say so before models are loaded
     paths = [*config.baseline_model_path, *config.model_path]
     names = model_names(paths)
     if config.bm25 and BM25_LABEL in names:
         raise ConfigError(f"a model folder is called {BM25_LABEL}, as the baseline of --bm25; rename it")
+    tasks = find_tasks(config.task or (() if config.local_data else DEFAULT_TASKS), config.local_data)
+    if not any(Path(config.save_folder).glob("scores/*/*/*.json")):
+        require_data(tasks)  # nothing is saved that could make it needless: say so before models are loaded
     scores, about = {}, {}
     for path, name in zip(paths, names, strict=True):
         scores[name], about[name] = _score(load_model(path, name, config), tasks, config)

@@ -8,7 +8,7 @@ from bioemb.evaluation.card import evaluation_section, model_index
 from bioemb.evaluation.scores import TaskScore
 from bioemb.files import write_aside
 from bioemb.log import logger
-from bioemb.model_card import EVALUATION, is_ours, with_metadata, with_section
+from bioemb.model_card import EVALUATION, TAGS, is_ours, with_metadata, with_section
 
 if TYPE_CHECKING:
     from mteb import AbsTask
@@ -19,11 +19,14 @@ def update_card(
 ) -> None:
     """Write the scores into README.md of a model folder, where that is a card of ours; nothing else in it changes.
 
-    others: the scores of the models that it was compared with. What an earlier evaluation wrote is replaced.
+    others: the scores of the models that it was compared with. What an earlier evaluation wrote is replaced. A card of
+    others is left alone, with a word.
     """
     path = folder / "README.md"
     card = path.read_text(encoding="utf-8") if path.is_file() else ""
     if not is_ours(card):
+        if path.is_file():
+            logger.info("%s: left alone, no card of bioemb's (no tag %r in its metadata)", path, TAGS[0])
         return
     card = with_section(card, EVALUATION, evaluation_section(scores, others))
     card = with_metadata(card, "model-index", model_index(folder.resolve().name, scores, tasks))

@@ -34,13 +34,17 @@ def run(config: SearchConfig) -> str:
     if not is_first_process():  # of several that a launcher started one speaks, and works alone
         return ""
     work = Path(config.work_folder) if config.work_folder else work_folder(config.corpus[0].rstrip("/"))
-    for query in config.query:
-        check_query(query)
+    for number, query in enumerate(config.query, start=1):
+        check_query(query, "the query" if len(config.query) == 1 else f"query {number} of {len(config.query)}")
     paths = [path for path in (config.baseline_model_path, config.model_path) if path is not None]
     names = model_names(paths)
     corpus = open_corpus(config.corpus, work)
     models = [open_model(path, corpus, work, config) for path in paths]
     desk = Desk(corpus, models, names, config)
+    if config.baseline_model_path is not None and not config.json:
+        logger.info(
+            "(was N): rank N by the baseline; (new): not among its first %d; no mark: the same rank", config.top
+        )
     if config.query:
         return "\n".join(desk.answer(query) for query in config.query).rstrip("\n")
     logger.info("%s passages; type a query, Ctrl-D to leave", f"{len(corpus.passages):,}")

@@ -22,7 +22,7 @@ from bioemb.files import (
     text_field,
     text_lines,
 )
-from bioemb.log import progress
+from bioemb.log import logger, progress
 from bioemb.manifest import work_key
 from bioemb.stages.inspect import texts_of
 from bioemb.tables import open_table, write_table
@@ -59,14 +59,21 @@ def open_corpus(paths: Sequence[str], work: Path) -> Corpus:
 
 
 def distinct_passages(files: Sequence[Path]) -> Iterator[tuple[str, str]]:
-    """(id, text) of every passage of the files, at its first appearance; empty ones are left out."""
+    """(id, text) of every passage of the files, at its first appearance; what is left out is counted in the log."""
     seen: set[bytes] = set()
+    empty = repeated = 0
     for path in files:
         for name, text in _passages_of(path):
             digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-            if text.strip() and digest not in seen:
+            if not text.strip():
+                empty += 1
+            elif digest in seen:
+                repeated += 1
+            else:
                 seen.add(digest)
                 yield name, text
+    if empty or repeated:
+        logger.info("left out: %s passages without text, %s that are there already", f"{empty:,}", f"{repeated:,}")
 
 
 def _files_of(path: Path) -> list[Path]:
@@ -82,7 +89,8 @@ def _passages_of(path: Path) -> Iterator[tuple[str, str]]:
         return
     with open_read(path) as handle:
         for number, line in enumerate(text_lines(handle, path), start=1):
-            yield f"{path.name}:{number}", line.strip()
+            if line.strip():  # an empty line is no passage
+                yield f"{path.name}:{number}", line.strip()
 
 
 def _passages_in(located: Located) -> Iterator[tuple[str, str]]:

@@ -24,14 +24,14 @@ def converse(answer: Callable[[str], str]) -> None:
         print()  # the shell's own prompt begins a line
 
 
-def check_query(query: str) -> str:
-    """The query without spaces around it. Raises DataError for what is no query."""
+def check_query(query: str, name: str = "the query") -> str:
+    """The query without spaces around it. Raises DataError for what is no query, by the name it is given."""
     try:
         query.encode("utf-8")
     except UnicodeEncodeError:
-        raise DataError("the query is not UTF-8; check the terminal's encoding (LANG=C.UTF-8)") from None
+        raise DataError(f"{name} is not UTF-8; check the terminal's encoding (LANG=C.UTF-8)") from None
     if not query.strip():
-        raise DataError("the query is empty; type some words")
+        raise DataError(f"{name} is empty; type some words")
     return query.strip()
 
 
