@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -257,12 +258,21 @@ def test_the_prompt_answers_and_is_left_quietly(end):
     os.write(terminal, b"\n")
     said += read_until(terminal, b"query> ")
     if end == b"\x03":
-        os.kill(process.pid, signal.SIGINT)  # what the terminal sends to the session that it controls
+        interrupt(process)
     else:
         os.write(terminal, end)
     assert process.wait(20) == 0
     os.close(terminal)
     assert said.decode().replace("\r\n", "\n") == "query> liver\n<liver>\nquery> \nquery> "
+
+
+def interrupt(process: subprocess.Popen) -> None:
+    """Send what a terminal sends to the session that it controls; again where readline had not begun to wait."""
+    for _ in range(10):
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(1)
+            return
 
 
 def read_until(terminal: int, what: bytes, seconds: float = 20) -> bytes:
