@@ -66,6 +66,7 @@ class Lookup(nn.Module):
         super().__init__()
         self.vectors, self.width, self.device = vectors, vectors.shape[1], vectors.device
         self.batch_tokens = 5
+        self.is_compiled = False
 
     def token_ids(self, texts, kind, prompts=None):
         return [[int(text)] for text in texts]
