@@ -278,8 +278,9 @@ def main() -> None:
     if large:
         tables.append(make_table(summary, list(large), options.large, gflop[options.large], options))
     measurements = {"runs": runs, "left out": left_out, "gflop": gflop}
-    name = "step_mixed" if options.mixed else "step"
-    write_report(name, options, tables, make_aims(runs, options), measurements)
+    name = "step_mixed" if options.mixed else "step" if small else "step_large"
+    aims = [aim for aim in make_aims(runs, options) if aim.met is not None or not options.cases]
+    write_report(name, options, [table for table in tables if table.rows], aims, measurements)
 
 
 if __name__ == "__main__":
