@@ -246,7 +246,7 @@ def make_aims(runs: Runs, options: argparse.Namespace) -> list[Aim]:
         speed("in sub-batches: times sentence-transformers bf16 cached's", cached, two, 1.8),
         memory("in sub-batches: of its memory", two, cached, 1),
         speed("in sub-batches: times sentence-transformers bf16's", plain, two, 1.5),
-        memory("in sub-batches: of its memory", two, plain, 0.5),
+        memory("in sub-batches: of sentence-transformers bf16's memory", two, plain, 0.5),
         Aim(f"{step} of 1,024 queries: peak MB", large["peak_mb"].median if large else None, at_most=4096),
     ]
 
