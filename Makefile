@@ -39,7 +39,7 @@ format: install
 
 # A program that fails does not stop the others. MODEL, TEXTS, XML and TASKS: an encoder's folder, a file of abstracts,
 # PubMed's XML, folders of local evaluation tasks.
-BENCHMARKS := search loss extract false_negatives mine_memory curves encode step peers_curve mine quality
+BENCHMARKS := search attention loss extract false_negatives mine_memory curves encode step peers_curve mine quality
 MODEL_FLAGS = $(if $(MODEL),--model $(MODEL)) $(if $(TEXTS),--texts $(TEXTS))
 XML_FLAGS = $(if $(XML),--input $(XML))
 TASK_FLAGS = $(if $(TASKS),--tasks $(TASKS))

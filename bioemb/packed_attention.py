@@ -71,10 +71,9 @@ def attend(
 class InCache(torch.autograd.Function):
     """Softmax attention, a megabyte of scores at a time; the backward pass makes them again rather than keep them.
 
-    query, key, value: [heads, T, width]; the result: [T, heads, width]. In bfloat16 on a CPU the forward pass is 1.4
-    times as fast as torch's kernel, the backward pass 2 times (texts of 256 tokens) to 12 times (of 32). The price is
-    that scores are rounded to bfloat16: on random inputs outputs are within 0.7 % of float64's (torch's kernel: about
-    0.2 %), and gradients of a whole MiniLM within 1.8 % of float32's (in padded batches: 1.5 %).
+    query, key, value: [heads, T, width]; the result: [T, heads, width]. In bfloat16 on a CPU the forward pass is 1.3 to 1.9
+    times as fast as torch's kernel, the backward pass 1.5 times (texts of 512 tokens) to 11 times (of 16). Scores are rounded
+    to bfloat16, so that results are within 1.1 % of float64's largest, torch's within 0.3 % (`benchmarks/attention.py`).
     """
 
     @staticmethod
@@ -85,8 +84,8 @@ class InCache(torch.autograd.Function):
         ctx.how = lengths, scaling, causal
         result = _empty_rows(query)
         with torch.autocast(query.device.type, enabled=False):  # it would take the softmax to float32
-            for rows, (q, k, v) in _in_cache(lengths, query, key, value):
-                _write(result, rows, torch.bmm(_weights(q * scaling, k, causal), v))
+            for part, (q, k, v) in _in_cache(lengths, query, key, value):
+                _write(result, part, torch.bmm(_weights(q * scaling, k, causal), v))
         return result
 
     @staticmethod
@@ -96,13 +95,13 @@ class InCache(torch.autograd.Function):
         lengths, scaling, causal = ctx.how
         results = [_empty_rows(query) for _ in range(3)]
         with torch.autocast(query.device.type, enabled=False):
-            for rows, (q, k, v, g) in _in_cache(lengths, query, key, value, gradient.transpose(0, 1)):
+            for part, (q, k, v, g) in _in_cache(lengths, query, key, value, gradient.transpose(0, 1)):
                 q = q * scaling
                 weights = _weights(q, k, causal)
                 scores = torch._softmax_backward_data(torch.bmm(g, v.mT), weights, -1, weights.dtype)
-                parts = (torch.bmm(scores, k) * scaling, torch.bmm(scores.mT, q), torch.bmm(weights.mT, g))
-                for result, part in zip(results, parts, strict=True):
-                    _write(result, rows, part)
+                found = (torch.bmm(scores, k) * scaling, torch.bmm(scores.mT, q), torch.bmm(weights.mT, g))
+                for result, values in zip(results, found, strict=True):
+                    _write(result, part, values)
         return *(result.transpose(0, 1) for result in results), None, None, None
 
 
@@ -115,16 +114,27 @@ def _runs(lengths: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
         start += texts * length
 
 
-def _in_cache(lengths: tuple[int, ...], *tensors: Tensor) -> Iterator[tuple[tuple[int, int, int], tuple[Tensor, ...]]]:
-    """(first token, texts, tokens of each) and tensors [heads * texts, length, width], so that scores stay in cache."""
-    heads, size = tensors[0].shape[0], tensors[0].element_size()
+class Part(NamedTuple):
+    """Tokens and heads whose scores stay in cache together: `texts` of `length` tokens each from `start`."""
+
+    start: int
+    texts: int
+    length: int
+    heads: slice
+
+
+def _in_cache(lengths: tuple[int, ...], *tensors: Tensor) -> Iterator[tuple[Part, tuple[Tensor, ...]]]:
+    """Each part with the tensors [heads * texts, length, width]; some heads alone where a text has too many scores."""
+    count, size = tensors[0].shape[0], tensors[0].element_size()
     for start, texts, length in _runs(lengths):
-        together = max(1, SCORE_BYTES // (size * heads * length * length))
+        matrices = max(1, SCORE_BYTES // (size * length * length))  # of one head and one text
+        heads, together = min(count, matrices), max(1, matrices // count)
         for first in range(0, texts, together):
-            some = min(together, texts - first)
-            begin = start + first * length
-            parts = (x[:, begin : begin + some * length].unflatten(1, (some, length)).flatten(0, 1) for x in tensors)
-            yield (begin, some, length), tuple(parts)
+            some, begin = min(together, texts - first), start + first * length
+            for head in range(0, count, heads):
+                part = Part(begin, some, length, slice(head, head + heads))
+                rows = slice(begin, begin + some * length)
+                yield part, tuple(x[part.heads, rows].unflatten(1, (some, length)).flatten(0, 1) for x in tensors)
 
 
 def _weights(query: Tensor, key: Tensor, causal: bool) -> Tensor:
@@ -140,11 +150,11 @@ def _empty_rows(like: Tensor) -> Tensor:
     return like.new_empty(tokens, heads, width)
 
 
-def _write(result: Tensor, rows: tuple[int, int, int], part: Tensor) -> None:
-    """Put a part [heads * texts, length, width] to its rows of [T, heads, width]."""
-    begin, texts, length = rows
-    there = result[begin : begin + texts * length].unflatten(0, (texts, length))
-    there.copy_(part.unflatten(0, (-1, texts)).permute(1, 2, 0, 3))
+def _write(result: Tensor, part: Part, values: Tensor) -> None:
+    """Put values [heads * texts, length, width] to their place in [T, heads, width]."""
+    start, texts, length, heads = part
+    there = result[start : start + texts * length, heads].unflatten(0, (texts, length))
+    there.copy_(values.unflatten(0, (-1, texts)).permute(1, 2, 0, 3))
 
 
 def _attend_by_kernel(
