@@ -71,8 +71,7 @@ def encode_ids(
 def in_workers(work: Callable[[Iterator[Item]], None], items: Sequence[Item], most: int) -> None:
     """work(items) in threads that take items by turns and share torch's threads, at most so many.
 
-    Threads that work on one batch wait for each other after every operation: on two cores two batches at a time, a core
-    each, took three quarters of the wall time of one on both (MiniLM in bfloat16).
+    Threads that work on one batch wait for each other after every operation; with a batch each they do not.
     """
     threads = torch.get_num_threads()
     workers = max(1, min(most, threads, len(items)))

@@ -8,10 +8,9 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's <malloc.h>
 
 def settle() -> None:
     """Let waiting threads sleep, and keep freed memory for the next tensors. To be called before torch is imported."""
-    # Where another program shares the cores, threads that spin made two threads five times slower than one.
+    # Where another program shares the cores, threads that spin for each other take its time and then their own.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # A model's tensors come and go by the megabyte. Handed back to the system and zeroed anew each time, they cost a
-    # training step 6 % of its time (29,000 page faults for 2,048 tokens), before attention was in cache 20 %.
+    # A model's tensors come and go by the megabyte; handed back to the system, each comes anew as pages to be zeroed.
     set_option = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if set_option is not None:  # not on macOS or musl
         set_option(M_MMAP_MAX, 0)
