@@ -1,6 +1,7 @@
 """Batches shared out among threads: every item once, the same bits, and an end at the first error."""
 
 import threading
+import time
 
 import pytest
 import torch
@@ -52,7 +53,8 @@ def test_an_error_reaches_the_caller_and_nobody_begins_another_item(three_thread
                 failed.set()
                 raise ValueError("item 5")
             failed.wait(20)
+            time.sleep(0.001)  # as an item takes a while: all of them would take a minute
 
     with pytest.raises(ValueError, match="item 5"):
         in_workers(work, range(3, 100_000), most=3)
-    assert len(taken) < 50_000 and torch.get_num_threads() == 3
+    assert len(taken) < 5_000 and torch.get_num_threads() == 3
