@@ -28,6 +28,7 @@ CHARACTERS = 100  # for each token: what a very long text is cut to, or WIDER ti
 WIDER = 16  # beyond, runs of blanks or of one endless word are not worth minutes
 CPU_BATCH_TOKENS = 2048  # fits the caches of a core or two; larger batches were slower
 GPU_BATCH_TOKENS = 65536
+CPU_ROW_MULTIPLE = 32  # oneDNN keeps a megabyte for each length of a row that it has met, and takes milliseconds for it
 
 
 class Encoder(nn.Module):
@@ -169,7 +170,7 @@ class Encoder(nn.Module):
         """
         device = self.device
         if self.packs and multiple is None and (device.type == "cpu" or half and has_kernel(device)):
-            return pack(token_ids, self.first_position).to(device)
+            return pack(token_ids, self.first_position, CPU_ROW_MULTIPLE if device.type == "cpu" else 1).to(device)
         return {name: tensor.to(device) for name, tensor in self.pad(token_ids, multiple).items()}
 
     def pad(self, token_ids: Sequence[list[int]], multiple: int | None = None) -> Tokens:
@@ -199,7 +200,7 @@ class Encoder(nn.Module):
         if isinstance(tokens, Packed):
             hidden = self.backbone(**tokens._asdict(), **self.options).last_hidden_state[0]  # [T, d]
             lengths = tokens.segments.offsets.diff().long()
-            vectors = POOLING[self.layout.pooling](hidden, lengths)  # [n, d]
+            vectors = POOLING[self.layout.pooling](hidden, lengths)[: tokens.segments.texts]  # [n, d]
         else:
             hidden = self.backbone(**tokens, **self.options).last_hidden_state  # [n, t, d]
             vectors = pool_padded(self.layout.pooling, hidden, tokens["attention_mask"])

@@ -1,8 +1,8 @@
 """Attention over a packed row, each text to itself.
 
 On CUDA in half precision the whole row is one call of torch's variable-length kernel. On a CPU in half precision each
-run of equally long texts goes through plain products, so few texts at a time that their scores stay in a core's cache
-(`InCache`); in float32, and with dropout, through torch's own attention for CPUs, which is as fast there.
+part of the row (`attention_parts.py`) goes through plain products, its scores staying in a core's cache (`InCache`); in
+float32, and with dropout, each run of equally long texts through torch's own attention for CPUs, as fast there.
 """
 
 from collections.abc import Iterator
@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from bioemb.attention_parts import Part, divide
+
 HALF = (torch.float16, torch.bfloat16)
 SCORE_BYTES = 1 << 20  # attention scores that stay in a core's cache
 
@@ -23,6 +25,7 @@ class Segments(NamedTuple):
 
     offsets: Tensor  # int32 [n + 1], on the model's device
     lengths: tuple[int, ...]  # n numbers, for Python
+    texts: int  # how many of the n were asked for; what follows only fills the row
 
 
 @torch.compiler.disable
@@ -85,8 +88,9 @@ class InCache(torch.autograd.Function):
         ctx.how = lengths, scaling, causal
         result = _empty_rows(query)
         with torch.autocast(query.device.type, enabled=False):  # it would take the softmax to float32
-            for part, (q, k, v) in _in_cache(lengths, query, key, value):
-                _write(result, part, torch.bmm(_weights(q * scaling, k, causal), v))
+            for part in _parts(lengths, query):
+                q, k, v = (part.take(x) for x in (query, key, value))
+                part.put(torch.bmm(_weights(q * scaling, k, part, causal), v), result)
         return result
 
     @staticmethod
@@ -96,13 +100,14 @@ class InCache(torch.autograd.Function):
         lengths, scaling, causal = ctx.how
         results = [_empty_rows(query) for _ in range(3)]
         with torch.autocast(query.device.type, enabled=False):
-            for part, (q, k, v, g) in _in_cache(lengths, query, key, value, gradient.transpose(0, 1)):
+            for part in _parts(lengths, query):
+                q, k, v, g = (part.take(x) for x in (query, key, value, gradient.transpose(0, 1)))
                 q = q * scaling
-                weights = _weights(q, k, causal)
+                weights = _weights(q, k, part, causal)
                 scores = torch._softmax_backward_data(torch.bmm(g, v.mT), weights, -1, weights.dtype)
                 found = (torch.bmm(scores, k) * scaling, torch.bmm(scores.mT, q), torch.bmm(weights.mT, g))
                 for result, values in zip(results, found, strict=True):
-                    _write(result, part, values)
+                    part.put(values, result)
         return *(result.transpose(0, 1) for result in results), None, None, None
 
 
@@ -115,32 +120,14 @@ def _runs(lengths: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
         start += texts * length
 
 
-class Part(NamedTuple):
-    """Tokens and heads whose scores stay in cache together: `texts` of `length` tokens each from `start`."""
-
-    start: int
-    texts: int
-    length: int
-    heads: slice
+def _parts(lengths: tuple[int, ...], query: Tensor) -> tuple[Part, ...]:
+    return divide(lengths, query.shape[0], SCORE_BYTES // query.element_size())
 
 
-def _in_cache(lengths: tuple[int, ...], *tensors: Tensor) -> Iterator[tuple[Part, tuple[Tensor, ...]]]:
-    """Each part with the tensors [heads * texts, length, width]; some heads alone where a text has too many scores."""
-    count, size = tensors[0].shape[0], tensors[0].element_size()
-    for start, texts, length in _runs(lengths):
-        matrices = max(1, SCORE_BYTES // (size * length * length))  # of one head and one text
-        heads, together = min(count, matrices), max(1, matrices // count)
-        for first in range(0, texts, together):
-            some, begin = min(together, texts - first), start + first * length
-            for head in range(0, count, heads):
-                part = Part(begin, some, length, slice(head, head + heads))
-                rows = slice(begin, begin + some * length)
-                yield part, tuple(x[part.heads, rows].unflatten(1, (some, length)).flatten(0, 1) for x in tensors)
-
-
-def _weights(query: Tensor, key: Tensor, causal: bool) -> Tensor:
+def _weights(query: Tensor, key: Tensor, part: Part, causal: bool) -> Tensor:
     """Softmax of scaled queries against keys [n, length, width]."""
     scores = torch.bmm(query, key.mT)
+    part.mask(scores)
     if causal:
         scores += scores.new_full(scores.shape[1:], -torch.inf).triu_(1)
     return scores.softmax(-1)
@@ -149,13 +136,6 @@ def _weights(query: Tensor, key: Tensor, causal: bool) -> Tensor:
 def _empty_rows(like: Tensor) -> Tensor:
     heads, tokens, width = like.shape
     return like.new_empty(tokens, heads, width)
-
-
-def _write(result: Tensor, part: Part, values: Tensor) -> None:
-    """Put values [heads * texts, length, width] to their place in [T, heads, width]."""
-    start, texts, length, heads = part
-    there = result[start : start + texts * length, heads].unflatten(0, (texts, length))
-    there.copy_(values.unflatten(0, (-1, texts)).permute(1, 2, 0, 3))
 
 
 def _attend_by_kernel(

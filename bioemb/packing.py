@@ -19,24 +19,34 @@ WINDOWS = ("sliding_window", "local_attention")  # of a configuration whose atte
 
 
 class Packed(NamedTuple):
-    """n texts of T tokens in all."""
+    """n texts of T tokens in all, or fewer tokens and then what fills the row."""
 
     input_ids: Tensor  # [1, T]
     position_ids: Tensor  # [1, T]
     segments: Segments
 
     def to(self, device: torch.device | str) -> "Packed":
-        offsets, lengths = self.segments
-        return Packed(self.input_ids.to(device), self.position_ids.to(device), Segments(offsets.to(device), lengths))
+        segments = self.segments._replace(offsets=self.segments.offsets.to(device))
+        return Packed(self.input_ids.to(device), self.position_ids.to(device), segments)
 
 
-def pack(token_ids: Sequence[Sequence[int]], first_position: int = 0) -> Packed:
-    """Token ids of each text as one row; first_position: the position of a text's first token in this model."""
+def pack(token_ids: Sequence[Sequence[int]], first_position: int = 0, multiple: int = 1) -> Packed:
+    """Token ids of each text as one row.
+
+    first_position: the position of a text's first token in this model; multiple: fill the row up to a multiple of so
+    many tokens, with one more text at its end that means nothing.
+    """
+    ids = [number for text in token_ids for number in text]
     lengths = tuple(map(len, token_ids))
-    positions = torch.cat([torch.arange(length) for length in lengths]) + first_position
+    positions = [torch.arange(length) for length in lengths]
+    missing = -len(ids) % multiple
+    if missing:
+        ids += [ids[0]] * missing
+        lengths += (missing,)
+        positions.append(torch.zeros(missing, dtype=torch.long))
     offsets = F.pad(torch.tensor(lengths, dtype=torch.int32).cumsum(0), (1, 0)).to(torch.int32)
-    input_ids = torch.tensor([number for ids in token_ids for number in ids])
-    return Packed(input_ids[None], positions[None], Segments(offsets, lengths))
+    position_ids = torch.cat(positions) + first_position
+    return Packed(torch.tensor([ids]), position_ids[None], Segments(offsets, lengths, len(token_ids)))
 
 
 def first_position(backbone: nn.Module) -> int:

@@ -21,7 +21,8 @@ ROWS = (  # a file imports from rows above its own here, and from its own packag
     ("flags", "files", "blocks", "tables", "pooling", "distributed", "card_data"),
     # the last three are strangers to all of these
     ("processes", "config/", "manifest", "model_card", "data/", "losses/", "mining/"),
-    ("model_folder", "encoding", "gradcache", "packed_attention", "lineage"),
+    ("model_folder", "encoding", "gradcache", "attention_parts", "lineage"),
+    ("packed_attention",),
     ("packing",),
     ("encoder", "hub_upload"),
     ("cross_encoder", "onnx_graph"),

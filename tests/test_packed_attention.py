@@ -41,7 +41,7 @@ def test_attention_in_cache_and_its_gradients_are_those_of_the_formula(monkeypat
 def test_half_precision_takes_the_products_in_cache_whether_or_not_there_are_gradients(monkeypatch):
     torch.manual_seed(1)
     lengths = (4, 4, 2)
-    segments = Segments(torch.tensor([0, 4, 8, 10], dtype=torch.int32), lengths)
+    segments = Segments(torch.tensor([0, 4, 8, 10], dtype=torch.int32), lengths, 3)
     exact = [torch.randn(1, HEADS, 10, WIDTH, requires_grad=True) for _ in range(3)]
     half = [x.detach().bfloat16().requires_grad_() for x in exact]
     calls = []

@@ -127,6 +127,17 @@ def test_an_encoder_packs_on_a_cpu_and_gives_the_vectors_of_padded_batches(tiny_
     torch.testing.assert_close(packed, padded, rtol=1e-5, atol=1e-6)
 
 
+def test_a_row_that_is_filled_up_gives_the_vectors_of_one_that_is_not(tiny_encoder_folder):
+    encoder = Encoder.from_pretrained(tiny_encoder_folder, pooling="mean")
+    for texts in (["Aspirin."], ["Insulin resistance precedes diabetes.", "Mice"]):
+        ids = encoder.token_ids(texts, None)
+        rows = [packing.pack(ids, encoder.first_position, multiple) for multiple in (1, 64)]
+        assert [row.input_ids.shape[1] for row in rows] == [sum(map(len, ids)), 64]
+        plain, filled = encoder(*rows)
+        assert len(filled) == len(texts)
+        torch.testing.assert_close(filled, plain, rtol=1e-5, atol=1e-6)
+
+
 def test_sub_batches_hold_every_row_and_keep_what_fits():
     for seed in range(50):
         rng = np.random.default_rng(seed)

@@ -1,0 +1,86 @@
+"""A packed row in parts for attention: scores of a part stay in a core's cache, and parts have few shapes.
+
+oneDNN keeps half a megabyte for each shape of a product that it has met, and takes half a millisecond to make it. With
+a shape for each length and number of texts, a corpus of mixed lengths would take gigabytes. So texts of similar lengths
+go together, in powers of two, each filled up with zeros to the same length.
+"""
+
+from functools import lru_cache
+from itertools import groupby
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+STEP = 16  # tokens; beyond 128 an eighth of the power of two below
+
+
+class Part(NamedTuple):
+    """Some texts and heads: `texts` of at most `length` tokens each, one after the other in the row."""
+
+    tokens: slice  # of the row
+    heads: slice
+    texts: int
+    length: int
+    places: Tensor | slice | None  # of each token among texts * length; None where every text has the whole length
+    shortest: int
+    beyond: Tensor | None  # bool [texts, 1, length - shortest]: which places from `shortest` on have no token
+
+    def take(self, x: Tensor) -> Tensor:
+        """Of x [all heads, T, width] this part: [heads * texts, length, width], zeros where there is no token."""
+        own = x[self.heads, self.tokens]
+        if self.places is None:
+            return own.unflatten(1, (self.texts, self.length)).flatten(0, 1)
+        filled = own.new_zeros(own.shape[0], self.texts * self.length, own.shape[2])
+        filled[:, self.places] = own
+        return filled.view(-1, self.length, own.shape[2])
+
+    def put(self, values: Tensor, result: Tensor) -> None:
+        """Values [heads * texts, length, width] to their place in result [T, all heads, width]."""
+        values = values.reshape(-1, self.texts * self.length, values.shape[2])
+        own = values if self.places is None else values[:, self.places]
+        result[self.tokens, self.heads] = own.transpose(0, 1)
+
+    def mask(self, scores: Tensor) -> None:
+        """Minus infinity to the scores [heads * texts, length, length] of keys without a token."""
+        if self.beyond is not None:
+            tails = scores.unflatten(0, (-1, self.texts))[..., self.shortest :]
+            tails.masked_fill_(self.beyond, -torch.inf)
+
+
+@lru_cache(maxsize=64)  # of the rows in work: their layers divide them alike
+def divide(lengths: tuple[int, ...], heads: int, scores: int) -> tuple[Part, ...]:
+    """Parts of a row of texts of these lengths; scores: how many of them may be in work at once."""
+    parts, start, first = [], 0, 0
+    for length, run in groupby(lengths, rounded):
+        matrices = max(1, scores // (length * length))  # of one head and one text
+        last = first + len(list(run))
+        while first < last:
+            texts = power_of_two(min(last - first, max(1, matrices // heads)))
+            own = lengths[first : first + texts]
+            for head in range(0, heads, matrices):
+                some = slice(head, min(heads, head + matrices))
+                parts.append(Part(slice(start, start + sum(own)), some, texts, length, *_filling(own, length)))
+            start, first = start + sum(own), first + texts
+    return tuple(parts)
+
+
+def rounded(length: int) -> int:
+    """The length that a text's scores are computed at."""
+    step = max(STEP, 1 << (length - 1).bit_length() >> 4)
+    return -(-length // step) * step
+
+
+def power_of_two(limit: int) -> int:
+    """The largest one that is not above the limit."""
+    return 1 << limit.bit_length() - 1
+
+
+def _filling(lengths: tuple[int, ...], length: int) -> tuple[Tensor | slice | None, int, Tensor | None]:
+    """Places, shortest and beyond of a part."""
+    shortest = min(lengths)
+    if shortest == length:
+        return None, shortest, None
+    missing = torch.arange(length) >= torch.tensor(lengths)[:, None]  # [texts, length]
+    places = slice(0, lengths[0]) if len(lengths) == 1 else (~missing).flatten().nonzero()[:, 0]
+    return places, shortest, missing[:, None, shortest:]
