@@ -2,7 +2,7 @@
 
 oneDNN keeps half a megabyte for each shape of a product that it has met, and takes half a millisecond to make it. With
 a shape for each length and number of texts, a corpus of mixed lengths would take gigabytes. So texts of similar lengths
-go together, in powers of two, each filled up with zeros to the same length.
+go together, in powers of two, each filled up with zeros to the same length; and rows are filled up themselves.
 """
 
 from functools import lru_cache

@@ -28,7 +28,7 @@ CHARACTERS = 100  # for each token: what a very long text is cut to, or WIDER ti
 WIDER = 16  # beyond, runs of blanks or of one endless word are not worth minutes
 CPU_BATCH_TOKENS = 2048  # fits the caches of a core or two; larger batches were slower
 GPU_BATCH_TOKENS = 65536
-CPU_ROW_MULTIPLE = 32  # oneDNN keeps a megabyte for each length of a row that it has met, and takes milliseconds for it
+HALF_ROW_MULTIPLE = 64  # on a CPU: of a row in half precision (`attention_parts.py` says why)
 
 
 class Encoder(nn.Module):
@@ -170,7 +170,8 @@ class Encoder(nn.Module):
         """
         device = self.device
         if self.packs and multiple is None and (device.type == "cpu" or half and has_kernel(device)):
-            return pack(token_ids, self.first_position, CPU_ROW_MULTIPLE if device.type == "cpu" else 1).to(device)
+            filled_to = HALF_ROW_MULTIPLE if half and device.type == "cpu" else 1
+            return pack(token_ids, self.first_position, filled_to).to(device)
         return {name: tensor.to(device) for name, tensor in self.pad(token_ids, multiple).items()}
 
     def pad(self, token_ids: Sequence[list[int]], multiple: int | None = None) -> Tokens:
