@@ -7,8 +7,8 @@
 Each case trains through its package's own trainer for a few steps: a title is the query, its abstract the positive,
 another article's abstract the negative; queries to 64 tokens, passages to 256 (`--mixed`: abstracts made to have 10 to
 300 words). A step is what passes from the end of one to the end of the next, the preparation of its batch included; the
-first is not counted. Every trainer gets the same model folder, whose dropout is `--dropout`. Memory is the peak of the
-whole process.
+first is not counted. Every trainer gets the same model folder, whose dropout is `--dropout`; with `--own_dropout` that
+of the model for the peers and none for bioemb, as users of each get it. Memory is the peak of the whole process.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def ours(options: argparse.Namespace, bf16: bool, sub_batch_size: int | None = N
             sub_batch_size=sub_batch_size,
             temperature=TEMPERATURE,
             learning_rate=LEARNING_RATE,
-            dropout=options.dropout,
+            dropout=0.0 if options.own_dropout else options.dropout,
             max_steps=options.steps,
             bf16=bf16,
             torch_compile=compiled,
@@ -172,9 +172,10 @@ def prepare(folder: Path, options: argparse.Namespace) -> dict[int, float]:
     from bioemb.model_folder import find_folder
 
     shutil.copytree(find_folder(options.model), folder / "model")
-    path = folder / "model" / "config.json"
-    dropout = {"hidden_dropout_prob": options.dropout, "attention_probs_dropout_prob": options.dropout}
-    path.write_text(json.dumps(json.loads(path.read_text()) | dropout))
+    if not options.own_dropout:
+        path = folder / "model" / "config.json"
+        dropout = {"hidden_dropout_prob": options.dropout, "attention_probs_dropout_prob": options.dropout}
+        path.write_text(json.dumps(json.loads(path.read_text()) | dropout))
     texts = read_texts(options.texts, options.steps * max(options.queries, options.large))
     if options.mixed:
         texts = [Text(text.title, cut) for text, cut in zip(texts, mixed_lengths(texts), strict=True)]
@@ -208,9 +209,10 @@ def make_table(summary: Summary, names: list[str], queries: int, gflop: float, o
         for name in names
         if name in summary
     ]
+    dropout = "each package's own dropout" if options.own_dropout else f"dropout {options.dropout}"
     caption = (
         f"{queries:,} queries x {GROUP} passages{' of 10 to 300 words' if options.mixed else ''}, sub-batches of "
-        f"{options.sub_batch} texts, dropout {options.dropout}, {gflop:,.0f} GFLOP a step, {describe(options.texts)}, "
+        f"{options.sub_batch} texts, {dropout}, {gflop:,.0f} GFLOP a step, {describe(options.texts)}, "
         f"{options.threads} threads"
     )
     columns = [
@@ -229,7 +231,7 @@ def make_aims(runs: Runs, options: argparse.Namespace) -> list[Aim]:
     summary = summarise(runs)
     one, two = "bioemb bf16, one pass", "bioemb bf16, sub-batches"
     plain, cached, other = "sentence-transformers bf16", "sentence-transformers bf16, cached", "FlagEmbedding float32"
-    step = "step of mixed lengths" if options.mixed else "step"
+    step = f"step{' of mixed lengths' if options.mixed else ''}{', own dropout,' if options.own_dropout else ''}"
 
     def speed(what: str, peer: str, case: str, wanted: float) -> Aim:
         found = in_turn(runs, peer, case)
@@ -260,6 +262,7 @@ def main() -> None:
     flags.add_argument("--steps", type=int, default=4, help="steps of a run; the first is not counted")
     flags.add_argument("--mixed", action="store_true", help="passages of 10 to 300 words, in place of whole abstracts")
     flags.add_argument("--dropout", type=float, default=0.0)
+    flags.add_argument("--own_dropout", action="store_true", help="each package's own, in place of --dropout")
     options = parse(flags, queries=8, large=0, sub_batch=6, steps=3, repeats=1)
     if options.one:
         print_case(CASES, options)
@@ -278,7 +281,8 @@ def main() -> None:
     if large:
         tables.append(make_table(summary, list(large), options.large, gflop[options.large], options))
     measurements = {"runs": runs, "left out": left_out, "gflop": gflop}
-    name = "step_mixed" if options.mixed else "step" if small else "step_large"
+    name = "step_mixed" if options.mixed else "step_own_dropout" if options.own_dropout else "step"
+    name = name if small else "step_large"
     aims = [aim for aim in make_aims(runs, options) if aim.met is not None or not options.cases]
     write_report(name, options, [table for table in tables if table.rows], aims, measurements)
 
