@@ -131,3 +131,10 @@ def test_what_the_configuration_leaves_open_is_filled_in(config):
 def test_what_contradicts_the_flags_is_refused(config, settings, said):
     with pytest.raises(ConfigError, match=said):
         fill_in({"zero_optimization": {"stage": 2}, **settings}, config, 2)
+
+
+def test_a_configuration_that_is_not_there_is_one_line(config, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", "absent.json")
+    with pytest.raises(ConfigError, match="accelerate: Expected a string path to an existing deepspeed config.*absent"):
+        train.run(config)

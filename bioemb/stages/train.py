@@ -198,7 +198,7 @@ def _check_sharded(config: TrainConfig, accelerator, loss) -> None:
 
 
 def make_accelerator(config: TrainConfig):
-    """The accelerator of this machine: GPUs where there are, else CPU processes over gloo."""
+    """The accelerator of this machine: GPUs where there are, else CPU processes over gloo. Raises ConfigError."""
     from accelerate import Accelerator
     from accelerate.utils import InitProcessGroupKwargs
 
@@ -207,15 +207,20 @@ def make_accelerator(config: TrainConfig):
     if precision == "fp16" and not on_gpu:
         logger.warning("--fp16 needs a GPU; there is none here, so bfloat16 stands in for it")
         precision = "bf16"
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" and not on_gpu:
+        logger.warning("accelerate runs DeepSpeed on GPUs; there is none here, so training goes on without it")
     tracker = None if config.report_to == "none" else config.report_to
     patience = InitProcessGroupKwargs(timeout=PATIENCE)  # to read the examples takes the first process a while
-    accelerator = Accelerator(
-        mixed_precision=precision,
-        cpu=not on_gpu,
-        log_with=tracker,
-        project_dir=config.output_dir,
-        kwargs_handlers=[patience],
-    )
+    try:
+        accelerator = Accelerator(
+            mixed_precision=precision,
+            cpu=not on_gpu,
+            log_with=tracker,
+            project_dir=config.output_dir,
+            kwargs_handlers=[patience],
+        )
+    except (ImportError, ValueError) as error:  # DeepSpeed or its configuration, which are looked for here
+        raise ConfigError(f"accelerate: {error}") from error
     leave_at_end()
     return accelerator
 
