@@ -20,14 +20,15 @@ def cached_backward(
     embed: Callable[[SubBatch], Tensor],
     sub_batches: Sequence[SubBatch],
     loss_of: Callable[[Tensor], Tensor],
-    backward: Callable[[Tensor], None],
+    backward: Callable[..., None] = torch.autograd.backward,
     unsynced: Callable[[], AbstractContextManager] = nullcontext,
     keep: int = 0,
 ) -> Tensor:
     """Accumulate the gradient of `loss_of(all vectors)` and return the loss.
 
     embed: a sub-batch to its vectors [n_i, d]; loss_of: vectors [n, d] in the order of the sub-batches to a scalar;
-    backward: how the loss is differentiated (a gradient scaler goes here); unsynced: entered around every
+    backward: how the loss is differentiated (a gradient scaler goes here), and then vectors, given their gradient, into
+    the weights; unsynced: entered around every
     sub-batch but the last that is run with a graph, so that DDP exchanges gradients once; keep: how many of the last
     sub-batches keep their graph, fewer than all: the first is always run again.
     """
@@ -44,11 +45,11 @@ def cached_backward(
     gradients = cached.grad.split([len(some) for some in vectors])
     with unsynced():
         while len(vectors) > again:
-            torch.autograd.backward(vectors.pop(), gradients[len(vectors)])
+            backward(vectors.pop(), gradients[len(vectors)])
     for number in range(again):
         with unsynced() if number < again - 1 else nullcontext():
             states[number].restore()
-            torch.autograd.backward(embed(sub_batches[number]), gradients[number])
+            backward(embed(sub_batches[number]), gradients[number])
     after.restore()
     return loss.detach()
 

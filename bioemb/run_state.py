@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from bioemb import checkpoint
 from bioemb.averaging import MovingAverage, average_with
 from bioemb.encoder import Encoder
+from bioemb.engines import Engine
 from bioemb.errors import ConfigError
 from bioemb.held_out import Best
 from bioemb.lora import adapter_tensors, load_adapters, merged
@@ -19,18 +20,18 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-SHARDED = ("FSDP",)  # the weights are spread over the processes
-OWN_LOOP = ("DEEPSPEED", "MEGATRON_LM")  # accelerate's backward makes their whole update, or nothing
+SHARDED = ("FSDP", "DEEPSPEED")  # weights or the optimiser's state are spread over the processes
+OWN_LOOP = ("MEGATRON_LM",)  # accelerate's backward does nothing
 
 
 class RunState(NamedTuple):
     """What the trainer changes, on one of its processes.
 
-    model: the encoder as accelerate prepared it; unsharded: a copy made before, where the processes share its weights.
+    unsharded: a copy of the encoder made before, where the processes share its weights.
     """
 
     encoder: Encoder
-    model: nn.Module
+    engine: Engine
     loss: Loss
     optimizer: Optimizer
     schedule: LambdaLR
@@ -50,10 +51,10 @@ class RunState(NamedTuple):
         """
         if not self.is_sharded:
             return merged(self.encoder)
-        weights = self.accelerator.get_state_dict(self.model)
+        weights = self.engine.weights()
         if not self.accelerator.is_main_process:
             return None
-        self.unsharded.load_state_dict(weights)
+        self.unsharded.load_state_dict(weights, strict=False)  # what is not trained may be missing
         return self.unsharded
 
     def save(self, folder: Path, step: int) -> None:
@@ -79,7 +80,7 @@ class RunState(NamedTuple):
         state = checkpoint.read_state(folder)
         if self.is_sharded:
             raise ConfigError(
-                f"{folder} has no optimiser's state, as FSDP spreads it over the processes; take it as "
+                f"{folder} has no optimiser's state, as it is spread over the processes; take it as "
                 "--model_name_or_path with --resume_from_checkpoint no, or train without them"
             )
         processes = self.accelerator.num_processes

@@ -24,6 +24,7 @@ from bioemb.data.sampling import Pool
 from bioemb.distributed import sum_over_processes
 from bioemb.encoder import Encoder, Tokens
 from bioemb.encoding import plan_sub_batches
+from bioemb.engines import DeepSpeed, Engine, Plain
 from bioemb.errors import ModelError
 from bioemb.gradcache import cached_backward
 from bioemb.held_out import Best, HeldOut, evaluate
@@ -83,10 +84,14 @@ class Trainer:
         is_sharded = accelerator.distributed_type in SHARDED
         unsharded = copy.deepcopy(encoder) if is_sharded and accelerator.is_main_process else None
         self.model, self.optimizer = accelerator.prepare(encoder, self.optimizer)
+        if accelerator.distributed_type == "DEEPSPEED":
+            self.engine: Engine = DeepSpeed(self.model)
+        else:
+            self.engine = Plain(accelerator, self.model, self.optimizer, self.trained, config.max_grad_norm)
         self.average = None if config.ema_decay is None else MovingAverage(encoder, config.ema_decay)
         self.state = RunState(
             encoder,
-            self.model,
+            self.engine,
             loss,
             self.optimizer,
             self.schedule,
@@ -139,19 +144,17 @@ class Trainer:
         total[1] = float(interrupted)
         for number, (batch, everywhere) in enumerate(zip(batches, queries, strict=True), start=1):
             scale = self.accelerator.num_processes * len(batch.queries) / everywhere  # DDP takes the plain mean
-            with self._unsynced(number < len(batches)):
+            with self.engine.unsynced() if number < len(batches) else nullcontext():
                 loss = self._backward(batch, scale / len(batches))
             total[0] += loss / self.accelerator.num_processes
         loss, interruptions = sum_over_processes(total).tolist()
         self._check_finite(loss, batches)
         self._share_loss_gradients()
-        norm = self.accelerator.clip_grad_norm_(self.trained.parameters(), self.config.max_grad_norm or float("inf"))
-        self.optimizer.step()
+        norm = self.engine.update()  # clipped to --max_grad_norm
         if not self.accelerator.optimizer_step_was_skipped:  # float16 overflowed: the scale falls, the rate waits
             self.schedule.step()
-        self.optimizer.zero_grad()
         self.done += 1
-        self.window.add(loss, float(norm))
+        self.window.add(loss, norm)
         if self.average:
             self.average.update(self.encoder, self.done)
         return loss, interruptions > 0
@@ -191,14 +194,14 @@ class Trainer:
 
         if keep == len(sub_batches):  # every graph fits: one pass, one call of the model
             loss = loss_of(torch.cat(self.model(*map(tokens, sub_batches))))
-            self.accelerator.backward(loss)
+            self.engine.backward(loss)
             return loss.detach()
         return cached_backward(
             lambda rows: self.model(tokens(rows))[0],
             sub_batches,
             loss_of,
-            self.accelerator.backward,
-            lambda: self._unsynced(True),
+            self.engine.cached_backward,
+            self.engine.unsynced,
             keep,
         )
 
@@ -217,10 +220,6 @@ class Trainer:
         if self.config.negatives_cross_device:
             passages, targets = across_processes(passages, targets)
         return require_scalar(self.loss(query, passages, targets), self.loss)
-
-    def _unsynced(self, wanted: bool):
-        """DDP keeps its gradients to itself within this, so that they are exchanged once in a step."""
-        return self.accelerator.no_sync(self.model) if wanted else nullcontext()
 
     def _share_loss_gradients(self) -> None:
         """Average the gradients of the loss's own parameters, which DDP does not know of."""

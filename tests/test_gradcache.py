@@ -27,7 +27,7 @@ def test_sub_batches_give_the_plain_gradient_with_the_same_dropout(sizes, keep):
     plain_loss.backward()
     after = torch.rand(3)
     start.restore()
-    cached_loss = cached_backward(cached, inputs, contrast, lambda loss: loss.backward(), keep=keep)
+    cached_loss = cached_backward(cached, inputs, contrast, keep=keep)
     torch.testing.assert_close(cached_loss, plain_loss.detach(), rtol=0, atol=1e-12)
     for one, other in zip(plain.parameters(), cached.parameters(), strict=True):
         torch.testing.assert_close(one.grad, other.grad, rtol=0, atol=1e-12)
@@ -52,15 +52,18 @@ def test_only_the_last_sub_batch_with_a_graph_is_synchronised(keep, graphs):
 
     weight = torch.ones(1, requires_grad=True)
     weight.register_hook(lambda gradient: runs.append("unsynced" if inside else "synced"))
-    cached_backward(embed, [torch.ones(2, 1)] * 3, contrast, lambda loss: loss.backward(), Unsynced, keep)
+    cached_backward(embed, [torch.ones(2, 1)] * 3, contrast, torch.autograd.backward, Unsynced, keep)
     assert [run for run in runs if isinstance(run, bool)] == [True] * (graphs - 1) + [False]
     assert [run for run in runs if isinstance(run, str)] == ["unsynced"] * (graphs - 1) + ["synced"]
 
 
 def test_a_scaled_backward_scales_the_whole_gradient():
+    def scaled_backward(tensor, gradient=None):  # as with float16: the scale of the loss is in the gradient, too
+        torch.autograd.backward(8 * tensor if gradient is None else tensor, gradient)
+
     inputs = torch.randn(6, 5, dtype=torch.float64).split(4)
     plain, scaled = make_model().eval(), make_model().eval()
-    cached_backward(plain, inputs, contrast, lambda loss: loss.backward())
-    cached_backward(scaled, inputs, contrast, lambda loss: (8 * loss).backward())
+    cached_backward(plain, inputs, contrast)
+    cached_backward(scaled, inputs, contrast, scaled_backward)
     for one, other in zip(plain.parameters(), scaled.parameters(), strict=True):
         torch.testing.assert_close(8 * one.grad, other.grad)

@@ -21,7 +21,7 @@ ROWS = (  # a file imports from rows above its own here, and from its own packag
     ("flags", "files", "blocks", "tables", "pooling", "distributed", "card_data"),
     # the last three are strangers to all of these
     ("processes", "config/", "manifest", "model_card", "data/", "losses/", "mining/"),
-    ("model_folder", "encoding", "gradcache", "attention_parts", "lineage"),
+    ("model_folder", "encoding", "engines", "gradcache", "attention_parts", "lineage"),
     ("packed_attention",),
     ("packing",),
     ("encoder", "hub_upload"),
@@ -41,6 +41,7 @@ STRANGERS = {  # package: all that it may import of bioemb, and of third parties
 DOORS = {  # third party: the files or packages that may import it; numpy and torch are everywhere but among strangers
     "accelerate": {"trainer", "stages/train"},
     "bm25s": {"evaluation/"},
+    "deepspeed": {"engines"},
     "datasets": {"tables", "data/dataset", "data/hub_rows", "stages/mining_tables", "evaluation/"},
     "faiss": {"mining/faiss_search"},
     "huggingface_hub": {"model_folder", "hub_upload", "evaluation/"},

@@ -8,7 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from accelerate.utils import DistributedType
+from torch import nn
 from training_runs import assert_equal_weights, run_interrupted, small_run
 
 from bioemb import checkpoint, run_state, trainer
@@ -66,11 +68,10 @@ def test_a_run_of_shared_weights_is_not_resumed(config, monkeypatch):
         train.run(config)
 
 
-@pytest.mark.parametrize("kind", ["DEEPSPEED", "MEGATRON_LM"])
-def test_engines_that_make_an_update_of_every_backward_call_are_refused(config, monkeypatch, kind):
-    accelerator = SimpleNamespace(distributed_type=DistributedType(kind))
+def test_an_engine_with_a_loop_of_its_own_is_refused(config, monkeypatch):
+    accelerator = SimpleNamespace(distributed_type=DistributedType("MEGATRON_LM"))
     monkeypatch.setattr(train, "make_accelerator", lambda config: accelerator)
-    with pytest.raises(ConfigError, match=f"training does not work with {kind}.*; use FSDP"):
+    with pytest.raises(ConfigError, match="training does not work with MEGATRON_LM.*; use FSDP or DeepSpeed"):
         train.run(config)
     assert not Path(config.output_dir).exists()
 
@@ -79,3 +80,14 @@ def test_engines_that_make_an_update_of_every_backward_call_are_refused(config, 
 def test_what_needs_all_weights_in_one_place_is_refused(config, sharing, changes):
     with pytest.raises(ConfigError, match=f"--{next(iter(changes))} does not work with NO"):
         train.run(replace(config, **changes))
+
+
+def test_a_loss_with_parameters_is_refused(config, sharing):
+    with pytest.raises(ConfigError, match="--loss test_sharded:Scaled has parameters of its own, which NO"):
+        train.run(replace(config, loss="test_sharded:Scaled"))
+
+
+class Scaled(nn.Module):
+    def __init__(self, temperature: float):
+        super().__init__()
+        self.temperature = nn.Parameter(torch.tensor(temperature))

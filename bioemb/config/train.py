@@ -52,7 +52,7 @@ class TrainConfig:
         "cache_dir": "set HF_HOME",
         "token": "log in with `hf auth login`",
         "save_merged_lora_model": "the saved model is always merged",
-        "deepspeed": "choose it with `accelerate config`",
+        "deepspeed": "launch with `accelerate launch --use_deepspeed --deepspeed_config_file FILE`",
         "fsdp": "choose it with `accelerate config`",
         "ddp_find_unused_parameters": "the trainer knows which are used",
         "remove_unused_columns": "columns that are not known are ignored",

@@ -18,6 +18,7 @@ from bioemb.manifest import begin, describe, differences, finish, read_manifest
 from bioemb.processes import PATIENCE, first_then_all, leave_at_end, on_first
 from bioemb.stages.train_card import write_card
 from bioemb.stages.train_data import TrainingData, prepare_data
+from bioemb.stages.train_deepspeed import pass_through
 from bioemb.stages.train_loss import make_loss
 
 if TYPE_CHECKING:
@@ -32,9 +33,11 @@ def run(config: TrainConfig) -> str:
     accelerator = make_accelerator(config)
     if config.push_to_hub:
         on_first(lambda: check_login(config.push_to_hub))
-    _check_sharded(config, accelerator)
     set_seed(config.seed)  # a loss of one's own may draw its parameters: the same on every process
     loss, output = make_loss(config), Path(config.output_dir)
+    _check_sharded(config, accelerator, loss)
+    if accelerator.distributed_type == "DEEPSPEED":
+        pass_through(accelerator, config)
     encoder = load_encoder(config.model_name_or_path, config)
     guide = _load_guide(config.guide_model_name_or_path, config)
     description = _describe(config, encoder, guide, accelerator.num_processes)
@@ -166,30 +169,36 @@ def _compile(encoder: "Encoder", backend: str) -> None:
     encoder.backbone.compile(dynamic=True, backend=backend)
 
 
-def _check_sharded(config: TrainConfig, accelerator) -> None:
-    """Refuse what needs all weights in one place during training, and engines with a loop of their own.
+def _check_sharded(config: TrainConfig, accelerator, loss) -> None:
+    """Refuse what needs all weights in one place during training, and an engine with a loop of its own.
 
     Raises ConfigError.
     """
     from bioemb.run_state import OWN_LOOP, SHARDED
 
-    if accelerator.distributed_type in OWN_LOOP:
+    kind = accelerator.distributed_type
+    if kind in OWN_LOOP:
         raise ConfigError(
-            f"training does not work with {accelerator.distributed_type.value}, which makes an update of every call of "
-            "backward, and so would train on parts of a batch; use FSDP, which spreads weights and gradients as well"
+            f"training does not work with {kind.value}, which has a loop of its own; use FSDP or DeepSpeed, which "
+            "spread weights and gradients as well"
         )
-    if accelerator.distributed_type not in SHARDED:
+    if kind not in SHARDED:
         return
     for name in ("ema_decay", "use_lora", "learn_temperature", "eval_data", "eval_share"):
         if getattr(config, name):
             raise ConfigError(
-                f"--{name} does not work with {accelerator.distributed_type.value}, which spreads the weights over the "
+                f"--{name} does not work with {kind.value}, which spreads the weights over the "
                 "processes; leave it out, or train with plain data parallelism"
             )
+    if isinstance(loss, torch.nn.Module) and list(loss.parameters()):
+        raise ConfigError(
+            f"--loss {config.loss_name} has parameters of its own, which {kind.value} does not train; use another, or "
+            "train with plain data parallelism"
+        )
 
 
 def make_accelerator(config: TrainConfig):
-    """The accelerator of this machine: GPUs where there are, else CPU processes over gloo."""
+    """The accelerator of this machine: GPUs where there are, else CPU processes over gloo. Raises ConfigError."""
     from accelerate import Accelerator
     from accelerate.utils import InitProcessGroupKwargs
 
@@ -198,15 +207,20 @@ def make_accelerator(config: TrainConfig):
     if precision == "fp16" and not on_gpu:
         logger.warning("--fp16 needs a GPU; there is none here, so bfloat16 stands in for it")
         precision = "bf16"
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" and not on_gpu:
+        logger.warning("accelerate runs DeepSpeed on GPUs; there is none here, so training goes on without it")
     tracker = None if config.report_to == "none" else config.report_to
     patience = InitProcessGroupKwargs(timeout=PATIENCE)  # to read the examples takes the first process a while
-    accelerator = Accelerator(
-        mixed_precision=precision,
-        cpu=not on_gpu,
-        log_with=tracker,
-        project_dir=config.output_dir,
-        kwargs_handlers=[patience],
-    )
+    try:
+        accelerator = Accelerator(
+            mixed_precision=precision,
+            cpu=not on_gpu,
+            log_with=tracker,
+            project_dir=config.output_dir,
+            kwargs_handlers=[patience],
+        )
+    except (ImportError, ValueError) as error:  # DeepSpeed or its configuration, which are looked for here
+        raise ConfigError(f"accelerate: {error}") from error
     leave_at_end()
     return accelerator
 
