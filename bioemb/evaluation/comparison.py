@@ -1,7 +1,7 @@
 """Models side by side: one table of scores with the difference to the starting model, its interval and a plain word."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -66,6 +66,7 @@ class Comparison:
     models: tuple[str, ...]
     columns: tuple[Column, ...]
     cells: dict[tuple[str, str], Cell]  # (model, task name)
+    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)  # lines below a model's name, for people
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: scores and differences as fractions of one."""
@@ -79,14 +80,14 @@ class Comparison:
         rows = [["model", *("<br>".join(column.lines()) for column in self.columns)]]
         rows.append(["---", *("---:" for _ in self.columns)])
         for model in self.models:
-            rows.append([model, *("<br>".join(self._lines(model, column.task)) for column in self.columns)])
+            rows.append(["<br>".join(lines) for lines in self._row(model)])
         escaped = [[text.replace("|", "\\|") for text in row] for row in rows]
         return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
 
     def as_text(self) -> str:
         """Aligned columns; a cell's difference and its word stand below its score."""
         blocks = [[["model"], *(column.lines() for column in self.columns)]]
-        blocks += [[[model], *(self._lines(model, column.task) for column in self.columns)] for model in self.models]
+        blocks += [self._row(model) for model in self.models]
         widths = [max(len(line) for block in blocks for line in block[column]) for column in range(len(blocks[0]))]
         lines = []
         for block in blocks:
@@ -95,9 +96,9 @@ class Comparison:
                 lines.append("  ".join(text.ljust(width) for text, width in zip(texts, widths, strict=True)).rstrip())
         return "\n".join(lines)
 
-    def _lines(self, model: str, task: str) -> list[str]:
-        cell = self.cells.get((model, task))
-        return cell.lines() if cell else [ABSENT]
+    def _row(self, model: str) -> list[list[str]]:
+        cells = (self.cells.get((model, column.task)) for column in self.columns)
+        return [[model, *self.notes.get(model, ())], *(cell.lines() if cell else [ABSENT] for cell in cells)]
 
     def _cell_record(self, model: str, task: str) -> dict[str, Any]:
         cell = self.cells.get((model, task))
