@@ -69,7 +69,7 @@ def test_models_tasks_and_the_baseline_can_be_chosen(saves, capsys):
     assert said(capsys, saves, *words) == (0, expected.as_text() + "\n", [])
     first = compare({"trained@77aa0c1": [score(OLD)], "minilm": [score(START), score(START, "zoo")]})
     found = json.loads(said(capsys, saves, "--model", "trained@77", "minilm", "--json")[1])
-    assert found["starting_model"] == "trained@77aa0c1"
+    assert found["baseline"] == "trained@77aa0c1"
     assert {column["task"]: column for column in found["tasks"]} == {c["task"]: c for c in first.as_dict()["tasks"]}
 
 

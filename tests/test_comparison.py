@@ -203,7 +203,7 @@ def test_the_table_as_json_holds_fractions_of_one():
     table = compare({"start": [retrieval_score(scores)], "bm25": [], "trained": [retrieval_score(scores + 0.125)]})
     record = json.loads(json.dumps(table.as_dict(), allow_nan=False))
     start, bm25, trained = record["tasks"][0]["models"]
-    assert record["starting_model"] == "start" and record["tasks"][0]["metric"] == "ndcg_at_10"
+    assert record["baseline"] == "start" and record["tasks"][0]["metric"] == "ndcg_at_10"
     assert record["tasks"][0]["items"] == 3 and table.columns[0].unit == "queries"
     assert (start["score"], start["difference"], bm25["score"]) == (0.5, None, None)
     assert (trained["score"], trained["difference"], trained["verdict"]) == (0.625, 0.125, "too few to tell")

@@ -1,4 +1,4 @@
-"""Models side by side: one table of scores with the difference to the starting model, its interval and a plain word."""
+"""Models side by side: one table of scores with the difference to a baseline, its interval and a plain word."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ ENOUGH_ITEMS = 10  # queries or pairs; an interval drawn from fewer says nothing
 
 
 class Cell(NamedTuple):
-    """A model's score on a task and, but for the starting model, its difference to the starting model's."""
+    """A model's score on a task and, but for the baseline, its difference to the baseline's."""
 
     score: float
     difference: float | None = None
@@ -61,7 +61,7 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """The table: rows are models, the starting one first; columns are tasks; a cell is None where there is no score."""
+    """The table: rows are models, the baseline first; columns are tasks; a cell is None where there is no score."""
 
     models: tuple[str, ...]
     columns: tuple[Column, ...]
@@ -74,7 +74,7 @@ class Comparison:
         for task, metric, items, _ in self.columns:
             rows = [{"model": model} | self._cell_record(model, task) for model in self.models]
             columns.append({"task": task, "metric": metric, "items": items or None, "models": rows})
-        return {"starting_model": self.models[0], "interval": "paired bootstrap, 95 %", "tasks": columns}
+        return {"baseline": self.models[0], "interval": "paired bootstrap, 95 %", "tasks": columns}
 
     def as_markdown(self) -> str:
         rows = [["model", *("<br>".join(column.lines()) for column in self.columns)]]
@@ -109,7 +109,7 @@ class Comparison:
 
 
 def compare(scores: Mapping[str, Sequence[TaskScore]], *, resamples: int = 10_000, seed: int = 0) -> Comparison:
-    """Set models beside the first one, the starting model, task by task.
+    """Set models beside the first one, the baseline, task by task.
 
     scores: each model's, as `evaluate` or `read_scores` returned them. The draws depend on the seed and the task's
     name only. Raises DataError when there is no model, or two were scored on different data.
