@@ -1,7 +1,6 @@
 """Shared-out work: what real gloo processes do with it, and that one process notices nothing of all this."""
 
 import json
-import time
 from datetime import timedelta
 
 import numpy as np
@@ -98,7 +97,7 @@ join_processes()
 rank, _ = world()
 print(rank, flush=True)
 try:
-    on_all(lambda: time.sleep(60 * rank))
+    on_all(lambda: time.sleep(3600 * rank))
 except BioembError as error:
     sys.exit(complain("bioemb mine", error, str(error)))
 """
@@ -109,10 +108,8 @@ def test_a_process_that_is_killed_ends_the_others_with_a_word():
     try:
         assert (first.stdout.readline(), last.stdout.readline()) == ("0\n", "1\n")  # they have met
         last.kill()
-        began = time.monotonic()
-        _, said = first.communicate(timeout=30)
-        assert time.monotonic() - began < 20 and first.returncode == 2
-        assert "another process ended before its work was done" in said
+        _, said = first.communicate(timeout=600)  # however busy the machine; the patience is of days
+        assert first.returncode == 2 and "another process ended before its work was done" in said
     finally:
         first.kill()
 
