@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import os
 import sys
 
 from bioemb import __version__, config
@@ -67,8 +68,19 @@ def run_command(command: str, words: list[str], program: str) -> int:
 
 def complain(program: str, error: Exception, words: str) -> int:
     """Say what a user can put right, once where several processes raised the same error; the exit code."""
-    if is_first_process() or not getattr(error, "is_shared", False):
-        print(f"{program}: {words}", file=sys.stderr)
+
+    def say() -> None:
+        print(f"{program}: {words}", file=sys.stderr, flush=True)
+
+    if getattr(error, "is_shared", False):
+        if is_first_process():
+            say()
+    elif os.environ.get("WORLD_SIZE", "1") == "1":
+        say()
+    else:
+        from bioemb.processes import say_once  # here: it loads torch
+
+        say_once(words, say)
     return 2
 
 

@@ -5,13 +5,15 @@ between them otherwise is small and goes over gloo. With one process nothing her
 
 What may fail stands in `on_first` or `on_all`: the error of one process is raised on every one, and none is left
 waiting. A process that is killed, or ends with an error that no user can put right, closes its connections, and the
-others end with a word on it; what is on disk is gone on from.
+others end with a word on it; what is on disk is gone on from. An error that all meet alike before they have met each
+other is said once by `say_once`.
 """
 
 import atexit
 import gc
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple, TypeVar
 
@@ -22,9 +24,11 @@ import torch.distributed as dist
 from bioemb.blocks import BlockFolder
 from bioemb.distributed import world
 from bioemb.errors import BioembError, ConfigError, ModelError
+from bioemb.records import stable_hash
 
 MEETING = timedelta(minutes=10)  # within which all processes must have started
 PATIENCE = timedelta(days=7)  # a slow machine's share may take days; one that has ended is noticed at once
+ANSWER = timedelta(seconds=10)  # within which the launcher's store answers
 _waiting: dist.ProcessGroup | None = None  # all of them, with that patience
 Result = TypeVar("Result")
 
@@ -55,6 +59,25 @@ def join_processes() -> None:
             "start them with torchrun or accelerate launch"
         ) from error
     leave_at_end()
+
+
+def say_once(words: str, say: Callable[[], None]) -> None:
+    """Call `say`, unless another process of the launcher has said these words: of all that meet an error, the first.
+
+    torchrun and accelerate launch keep a store that is there before the processes meet. A launcher ends all of them
+    when one has ended, so nobody is silent before the other has spoken. Without a store, or an answer, everybody
+    speaks: twice is better than never.
+    """
+    store = _launchers_store()
+    key = f"bioemb/said/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{stable_hash(words)}"
+    with suppress(RuntimeError):  # torch's word for a store that does not answer, or not in time
+        if store and store.add(key, 1) > 1:
+            store.wait([f"{key}/done"], ANSWER)
+            return
+    say()
+    with suppress(RuntimeError):
+        if store:
+            store.set(f"{key}/done", "")
 
 
 def leave_at_end() -> None:
@@ -137,6 +160,16 @@ def fill(folder: BlockFolder, make: Callable[[list[int]], Iterable[np.ndarray]])
 
     on_all(write)
     on_all(folder.wait_until_whole)
+
+
+def _launchers_store() -> dist.Store | None:
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    try:
+        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        return dist.TCPStore(host, port, is_master=False, timeout=ANSWER, wait_for_workers=False)
+    except (KeyError, ValueError, RuntimeError):
+        return None
 
 
 def _leave() -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def start_processes(code: str, *words: str, count: int = 2) -> list[subprocess.Popen]:
-    """Run the code in `count` fresh Pythons that can meet; `words` are its sys.argv[1:]."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def start_processes(code: str, *words: str, count: int = 2, port: int | None = None) -> list[subprocess.Popen]:
+    """Run the code in `count` fresh Pythons that can meet (at the port); `words` are its sys.argv[1:]."""
+    if port is None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
     meeting = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
     return [
         subprocess.Popen(
@@ -28,9 +29,9 @@ def start_processes(code: str, *words: str, count: int = 2) -> list[subprocess.P
     ]
 
 
-def run_processes(code: str, *words: str, count: int = 2) -> list[tuple[int, str, str]]:
+def run_processes(code: str, *words: str, count: int = 2, port: int | None = None) -> list[tuple[int, str, str]]:
     """(exit code, stdout, stderr) of each process, once all have ended."""
-    processes = start_processes(code, *words, count=count)
+    processes = start_processes(code, *words, count=count, port=port)
     try:
         said = [process.communicate(timeout=120) for process in processes]
     finally:

@@ -42,7 +42,7 @@ def scored(model: str, score: float | None, *difference: float, verdict: str = "
 
 
 COMPARISON = {
-    "starting_model": "start",
+    "baseline": "start",
     "interval": "paired bootstrap, 95 %",
     "tasks": [
         {

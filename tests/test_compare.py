@@ -9,7 +9,7 @@ import pytest
 
 from bioemb import cli
 from bioemb.evaluation.comparison import compare
-from bioemb.evaluation.scores import Part, TaskScore, scores_folder, write_score
+from bioemb.evaluation.scores import Part, TaskScore, scores_folder, settings_file, write_score
 from bioemb.files import write_json
 
 
@@ -59,7 +59,8 @@ def test_the_table_is_the_one_that_evaluate_prints_with_the_last_evaluation_firs
     )
     assert said(capsys, saves) == (0, expected.as_text() + "\n", [])
     assert said(capsys, saves, "--markdown")[1] == expected.as_markdown() + "\n"
-    assert json.loads(said(capsys, saves, "--json")[1]) == expected.as_dict()
+    found = json.loads(said(capsys, saves, "--json")[1])
+    assert found == {**expected.as_dict(), "differing_settings": {model: {} for model in expected.models}}
 
 
 def test_models_tasks_and_the_baseline_can_be_chosen(saves, capsys):
@@ -68,7 +69,7 @@ def test_models_tasks_and_the_baseline_can_be_chosen(saves, capsys):
     assert said(capsys, saves, *words) == (0, expected.as_text() + "\n", [])
     first = compare({"trained@77aa0c1": [score(OLD)], "minilm": [score(START), score(START, "zoo")]})
     found = json.loads(said(capsys, saves, "--model", "trained@77", "minilm", "--json")[1])
-    assert found["starting_model"] == "trained@77aa0c1"
+    assert found["baseline"] == "trained@77aa0c1"
     assert {column["task"]: column for column in found["tasks"]} == {c["task"]: c for c in first.as_dict()["tasks"]}
 
 
@@ -77,6 +78,41 @@ def test_a_name_stands_for_all_its_revisions_but_not_as_the_baseline(saves, caps
     assert [row["model"] for row in found["tasks"][0]["models"]] == ["minilm", "trained@3f9a0c1", "trained@77aa0c1"]
     code, _, (line,) = said(capsys, saves, "--baseline", "trained")
     assert code == 2 and "baseline 'trained' may be trained@3f9a0c1 or trained@77aa0c1; name one" in line
+
+
+SETTINGS = {"model_files": "3f9a0c1b2d4e", "query_max_len": 64, "bf16": False, "query_prompt": "q: ", "pooling": "cls"}
+OTHERS = {
+    **SETTINGS,
+    "model_files": "b00c0c1b2d4e",
+    "query_max_len": 128,
+    "bf16": True,
+    "query_prompt": "\x1b" + "x" * 50,
+}
+
+
+def test_rows_of_one_model_say_what_differs_between_them(saves, capsys):
+    for revision, settings in (("3f9a0c1b2d4e", SETTINGS), ("77aa0c1b2d4e", OTHERS)):
+        write_json(settings_file(scores_folder(saves, "local/trained", revision)), settings)
+    write_json(settings_file(scores_folder(saves, "local/minilm", "b00c0c1b2d4e")), {**SETTINGS, "pooling": "mean"})
+    lines = [line.split("  ")[0] for line in said(capsys, saves, "--task", "med")[1].splitlines()]
+    first = lines.index("trained@3f9a0c1")
+    assert lines[first + 1 : first + 5] == ["model_files 3f9a0c1", "query_max_len 64", "bf16 no", 'query_prompt "q: "']
+    second = lines.index("trained@77aa0c1")
+    assert lines[second + 1 :] == [
+        "model_files b00c0c1", "query_max_len 128", "bf16 yes", 'query_prompt "\\u001b' + "x" * 32 + "…",
+    ]  # fmt: skip
+    assert "trained@3f9a0c1<br>model_files 3f9a0c1<br>query_max_len 64<br>" in said(capsys, saves, "--markdown")[1]
+    found = json.loads(said(capsys, saves, "--json")[1])["differing_settings"]
+    assert found["minilm"] == {} and found["trained@77aa0c1"] == {k: v for k, v in OTHERS.items() if k != "pooling"}
+    alone = said(capsys, saves, "--model", "trained@77", "minilm")[1]
+    assert "query_max_len" not in alone  # there is nothing to tell it from
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_damaged_settings_are_named(saves, capsys, text):
+    settings_file(scores_folder(saves, "local/minilm", "b00c0c1b2d4e")).write_text(text)
+    code, _, (line,) = said(capsys, saves)
+    assert code == 2 and "b00c0c1b2d4e.json: the saved settings are damaged" in line
 
 
 def test_several_save_folders_make_one_table(saves, tmp_path, capsys):

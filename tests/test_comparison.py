@@ -6,10 +6,11 @@ import sys
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import norm, spearmanr
+from scipy.stats import t as student
 
 from bioemb.errors import DataError
-from bioemb.evaluation.bootstrap import paired_interval, score_interval, weighted_spearman
+from bioemb.evaluation.bootstrap import expanded_tail, paired_interval, score_interval, weighted_spearman
 from bioemb.evaluation.comparison import compare, interval_of
 from bioemb.evaluation.scores import Part, TaskScore
 
@@ -50,6 +51,40 @@ def test_the_interval_is_that_of_a_naive_loop_over_the_same_draws():
         mean = np.repeat(means[1], query_row).mean() - np.repeat(means[0], query_row).mean()
         naive.append((correlation + mean) / 2)
     np.testing.assert_allclose(found, np.quantile(naive, (0.025, 0.975)), atol=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [(2,), (10,), (30, 30), (7, 7, 7), (5, 40, 1)])
+def test_the_tail_of_few_queries_is_that_of_hesterberg_and_welch(sizes):
+    kept = [size for size in sizes if size > 1]
+    variance = sum(1 / n for n in kept)  # of a mean over parts, in units of one query's variance and the parts' square
+    resampled = sum((n - 1) / n / n for n in kept)
+    freedom = variance**2 / sum(1 / n**2 / (n - 1) for n in kept)
+    if len(set(kept)) == 1:
+        n = kept[0]
+        assert (variance / resampled, freedom) == pytest.approx((n / (n - 1), len(kept) * (n - 1)))
+    expected = norm.cdf(-np.sqrt(variance / resampled) * student.ppf(0.975, freedom))
+    assert expanded_tail(sizes) == pytest.approx(expected, rel=1e-9)
+    assert expanded_tail([10**7]) == pytest.approx(0.025, rel=1e-4) and expanded_tail([1, 1]) == 0.025
+
+
+@pytest.mark.parametrize("draw", [np.random.Generator.normal, np.random.Generator.exponential])
+def test_intervals_of_few_queries_hold_the_truth_more_often_than_plain_percentiles(draw):
+    truth, held, plain = float(draw is np.random.Generator.exponential), 0, 0
+    for seed in range(400):
+        values = draw(np.random.default_rng([10, seed]), size=10)
+        low, high = score_interval([values], [None], 500, np.random.default_rng(seed))
+        held += low <= truth <= high
+        drawn = np.random.default_rng(seed + 1000).choice(values, (500, 10)).mean(1)
+        plain += np.quantile(drawn, 0.025) <= truth <= np.quantile(drawn, 0.975)
+    assert plain + 10 < held <= 390  # of 380
+
+
+def test_the_interval_of_means_alone_is_that_of_a_naive_loop_over_the_same_draws():
+    scores, draws = np.random.default_rng(3).random((2, 12)), np.random.default_rng(9)
+    found = paired_interval([scores[0]], [scores[1]], [None], 200, np.random.default_rng(9))
+    naive = [np.repeat(scores[1] - scores[0], row).mean() for row in draws.multinomial(12, np.full(12, 1 / 12), 200)]
+    tail = norm.cdf(-np.sqrt(12 / 11) * student.ppf(0.975, 11))
+    np.testing.assert_allclose(found, np.quantile(naive, (tail, 1 - tail)), atol=1e-12)
 
 
 def test_the_interval_of_a_mean_is_the_normal_one_for_many_queries():
@@ -203,7 +238,7 @@ def test_the_table_as_json_holds_fractions_of_one():
     table = compare({"start": [retrieval_score(scores)], "bm25": [], "trained": [retrieval_score(scores + 0.125)]})
     record = json.loads(json.dumps(table.as_dict(), allow_nan=False))
     start, bm25, trained = record["tasks"][0]["models"]
-    assert record["starting_model"] == "start" and record["tasks"][0]["metric"] == "ndcg_at_10"
+    assert record["baseline"] == "start" and record["tasks"][0]["metric"] == "ndcg_at_10"
     assert record["tasks"][0]["items"] == 3 and table.columns[0].unit == "queries"
     assert (start["score"], start["difference"], bm25["score"]) == (0.5, None, None)
     assert (trained["score"], trained["difference"], trained["verdict"]) == (0.625, 0.125, "too few to tell")

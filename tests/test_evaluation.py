@@ -16,6 +16,7 @@ from scipy.stats import spearmanr
 
 from bioemb.errors import ConfigError, DataError, ModelError
 from bioemb.evaluation import BIOEMB_MEDICAL, BM25, EncoderForMteb, evaluate, find_tasks, hub, read_scores
+from bioemb.evaluation.scores import read_settings, scores_folder
 from bioemb.evaluation.task_names import task_label
 from bioemb.records import stable_hash
 
@@ -251,7 +252,10 @@ def test_an_interrupted_evaluation_goes_on_by_task(tmp_path):
 def test_results_stand_in_mtebs_layout_and_scores_can_be_read_back(tmp_path):
     write_pairs(tmp_path, "BIOSSES")
     write_collection(tmp_path, "search")
-    scores = evaluate(model(), find_tasks(["search", "BIOSSES"], tmp_path), tmp_path / "saves")
+    asked = model()
+    asked.settings = {"query_max_len": 64}
+    scores = evaluate(asked, find_tasks(["search", "BIOSSES"], tmp_path), tmp_path / "saves")
+    assert read_settings(scores_folder(tmp_path / "saves", "me/words", "weights-1")) == {"query_max_len": 64}
     folder = tmp_path / "saves" / "results" / "me__words" / "weights-1"
     names = {"BIOSSES.json", "search.json", "model_meta.json", "run_settings.jsonl"}
     assert {file.name for file in folder.iterdir()} == names

@@ -102,6 +102,20 @@ def test_shares_beyond_their_bounds_are_refused(mining):
             replace(mining, **{name: 1.5})
 
 
+def test_articles_of_all_positives_of_an_equal_query_give_no_negatives(mining, tmp_path):
+    """Two articles of one term, in rows of their own; another passage of either is a negative of neither."""
+    texts = [row["abstract"] for row in make_pairs(20, 1)]
+    rows = [
+        {"query": "Asthma", "pos": [texts[0]], "identity": 1},
+        {"query": "asthma ", "pos": [texts[1]], "identity": 2},
+        *({"query": f"about {n}", "pos": [texts[n]], "identity": n // 2} for n in range(2, 20)),  # 2, 3: article 1; ..
+    ]
+    config = replace(mining, input_file=str(write_rows(tmp_path / "terms.jsonl", rows)), range_for_sampling="0-20")
+    mine.run(replace(config, negative_number=20))
+    for row in read_rows(mining.output_file)[:2]:
+        assert sorted(row["neg"]) == sorted(texts[6:])  # all but articles 1 and 2: 0, 2, 3 and 1, 4, 5
+
+
 # Near-copies
 
 

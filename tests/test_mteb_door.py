@@ -59,6 +59,19 @@ def test_the_revision_of_a_loaded_model_changes_with_all_that_changes_vectors(ti
     assert load_model(tiny_encoder_folder).mteb_model_meta.name == f"local/{tiny_encoder_folder.name}"
 
 
+def test_the_settings_of_a_loaded_model_say_what_its_revision_is_made_of(tiny_encoder_folder):
+    usual = load_model(tiny_encoder_folder).settings
+    for settings, expected in (
+        ({"bf16": True}, {"bf16": True}),
+        ({"pooling": "cls"}, {"pooling_method": "cls"}),
+        ({"max_length": (9, 7)}, {"query_max_len": 9, "passage_max_len": 7}),
+        ({"batch_tokens": 64}, {}),
+    ):
+        found = load_model(tiny_encoder_folder, **settings).settings
+        assert {key: value for key, value in found.items() if usual[key] != value} == expected
+    assert usual["model_files"] == Encoder.from_pretrained(tiny_encoder_folder).weights_hash
+
+
 def test_mteb_takes_the_encoder_for_an_encoder_and_bm25_for_a_search():
     """A method `predict` would make it a cross-encoder, `index` and `search` a search of its own."""
     assert not {"predict", "index", "search"} & set(dir(EncoderForMteb))

@@ -1,10 +1,11 @@
 """Shared-out work: what real gloo processes do with it, and that one process notices nothing of all this."""
 
 import json
-import time
+from datetime import timedelta
 
 import numpy as np
 import pytest
+import torch.distributed as dist
 from launched import run_processes, start_processes
 
 from bioemb import processes
@@ -96,7 +97,7 @@ join_processes()
 rank, _ = world()
 print(rank, flush=True)
 try:
-    on_all(lambda: time.sleep(60 * rank))
+    on_all(lambda: time.sleep(3600 * rank))
 except BioembError as error:
     sys.exit(complain("bioemb mine", error, str(error)))
 """
@@ -107,10 +108,8 @@ def test_a_process_that_is_killed_ends_the_others_with_a_word():
     try:
         assert (first.stdout.readline(), last.stdout.readline()) == ("0\n", "1\n")  # they have met
         last.kill()
-        began = time.monotonic()
-        _, said = first.communicate(timeout=30)
-        assert time.monotonic() - began < 20 and first.returncode == 2
-        assert "another process ended before its work was done" in said
+        _, said = first.communicate(timeout=600)  # however busy the machine; the patience is of days
+        assert first.returncode == 2 and "another process ended before its work was done" in said
     finally:
         first.kill()
 
@@ -140,6 +139,59 @@ def test_bad_rows_end_a_training_on_every_process_with_one_line(tmp_path, tiny_e
     assert [code for code, *_ in done] == [2, 2], done
     assert sum(said.count("bad.jsonl, line 1: ") for *_, said in done) == 1
     assert not any("Traceback" in said for *_, said in done)
+
+
+@pytest.fixture
+def launchers_store(monkeypatch) -> dist.TCPStore:
+    """The store that torchrun keeps for its processes, and their environment."""
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    for name, value in {
+        "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port),
+        "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    return store
+
+
+ALIKE = """
+import sys
+from bioemb.cli import main
+words = ["--model_name_or_path", "./none", "--input_file", "./none.jsonl", "--output_file", "none"]
+sys.exit(main(["mine", *words, *sys.argv[1:]]))
+"""
+
+
+def test_an_error_that_all_meet_before_each_other_is_said_once(launchers_store):
+    done = run_processes(ALIKE, "--negative_numbr", "3", port=launchers_store.port)
+    assert [code for code, *_ in done] == [2, 2]
+    assert sum(said.count("did you mean") for *_, said in done) == 1, done
+
+
+def test_words_of_ones_own_are_said_and_so_are_all_after_a_restart(launchers_store, monkeypatch):
+    said = []
+    for words in ("no a.jsonl", "no a.jsonl", "no b.jsonl", "no a.jsonl"):
+        processes.say_once(words, lambda words=words: said.append(words))
+    assert said == ["no a.jsonl", "no b.jsonl"]
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    processes.say_once("no a.jsonl", lambda: said.append("again"))
+    assert said[-1] == "again"
+
+
+def test_nobody_is_silent_unless_another_has_spoken(launchers_store, monkeypatch):
+    monkeypatch.setattr(processes, "ANSWER", timedelta(seconds=0.2))
+    said = []
+
+    def ended_before_it_spoke() -> None:
+        processes.say_once("no a.jsonl", lambda: said.append("the other"))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        processes.say_once("no a.jsonl", ended_before_it_spoke)
+    assert said == ["the other"]
+    for name, value in (("MASTER_PORT", "x"), ("MASTER_PORT", "1"), ("TORCHELASTIC_USE_AGENT_STORE", "False")):
+        monkeypatch.setenv(name, value)  # there is no store
+        processes.say_once("no a.jsonl", lambda name=name: said.append(name))
+    assert said[1:] == ["MASTER_PORT", "MASTER_PORT", "TORCHELASTIC_USE_AGENT_STORE"]
 
 
 def test_one_process_does_all_the_work_itself(tmp_path):

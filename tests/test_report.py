@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from lxml import html
-from report_run import COMPARISON, COUNTS, KIND, LOG, mined_rows, write_json, write_output, write_run
+from report_run import COMPARISON, COUNTS, KIND, LOG, mined_rows, scored, write_json, write_output, write_run
 
 from bioemb.cli import main
 from bioemb.config import ReportConfig
@@ -75,6 +75,23 @@ def test_every_score_and_interval_stands_in_the_page(tree):
     assert Counter(of_section(tree, "scores")) == wanted
     verdicts = tree.xpath("//section[@id='scores']//*[contains(@class,'verdict')]/text()")
     assert sorted(verdicts) == ["better", "not told apart", "worse"]
+
+
+@pytest.mark.parametrize("key", ["baseline", "starting_model"])  # as older versions wrote it
+def test_whatever_the_others_are_compared_with_is_called_the_baseline_and_no_starting_model(tmp_path, key):
+    models = [scored("BM25", 0.2), scored("trained", 0.5, 0.3, 0.2, 0.4, verdict="better")]
+    tasks = [{"task": "med", "metric": "ndcg_at_10", "models": models}]
+    write_json(tmp_path / "comparison.json", {key: "BM25", "interval": "paired", "tasks": tasks})
+    page = html.document_fromstring(write_page(tmp_path))
+    assert page.xpath("//section[@id='scores']//th[small='baseline']/text()") == ["BM25"]
+    assert "difference to BM25" in page.text_content() and "starting model" not in page.text_content()
+
+
+def test_a_model_alone_is_compared_with_nothing(tmp_path):
+    tasks = [{"task": "med", "metric": "ndcg_at_10", "models": [scored("BM25", 0.2)]}]
+    write_json(tmp_path / "comparison.json", {"baseline": "BM25", "interval": "paired", "tasks": tasks})
+    said = html.document_fromstring(write_page(tmp_path)).xpath("string(//section[@id='scores'])")
+    assert "20.0" in said and "baseline" not in said and "difference" not in said
 
 
 def test_every_count_of_every_manifest_stands_in_the_page(tree):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from lxml import html
 from report_run import COUNTS, write_output
 from tiny_encoder import SENTENCES, write_tiny_encoder
@@ -148,6 +149,16 @@ def test_both_models_are_found_by_the_manifest_and_their_numbers_kept_in_the_pag
     (trained_run / "report.html").unlink()
     write_page(trained_run)
     assert (trained_run / "report.html").read_bytes() == first
+
+
+def test_the_numbers_do_not_depend_on_what_the_hardware_has(trained_run, monkeypatch):
+    found = []
+    for has in (True, False):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has})
+        write_page(trained_run, overwrite=True)
+        found.append(json.loads((trained_run / "report.html.manifest.json").read_text())["counts"])
+        (trained_run / "report.html").unlink()
+    assert found[0] == found[1]
 
 
 def test_each_query_s_right_passage_is_marked_for_both_models(trained_run):

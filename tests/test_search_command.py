@@ -132,6 +132,18 @@ def test_the_closest_passages_come_with_their_cosines_and_vectors_are_kept(asked
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "pairs.jsonl.work").rglob("*.npy")} == kept
 
 
+def test_queries_are_encoded_as_the_vectors_that_are_there_whatever_the_hardware(asked, tmp_path, monkeypatch):
+    config = replace(asked, bf16=None, query=("heart cell",))
+    answers = {}
+    for has_bf16 in (False, True):
+        monkeypatch.setattr(search, "choose_bf16", lambda asked, _, has=has_bf16: has if asked is None else asked)
+        answers[has_bf16] = search.run(config)
+    assert answers[True] == answers[False] == search.run(replace(config, bf16=False))
+    assert len(list((tmp_path / "pairs.jsonl.work").glob("searched-*"))) == 1
+    rough = search.run(replace(config, bf16=True))
+    assert rough != answers[True] == search.run(replace(config, bf16=False))  # what is asked for is done
+
+
 def test_a_second_models_answers_stand_beside(asked, tmp_path):
     from tiny_encoder import write_tiny_encoder
 

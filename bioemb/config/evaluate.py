@@ -28,7 +28,11 @@ class EvaluateConfig:
     passage_max_len: int | None = flag(f"passage: {MAX_LENGTH}", None)
     pooling_method: str = flag("pooling; `auto` reads it from each model folder", "auto", choices=POOLING_CHOICES)
     batch_tokens: int | None = flag("tokens in a batch (default: 2048 on a CPU, 65536 on a GPU)", None, output=False)
-    bf16: bool = flag("compute in bfloat16: faster, the last digits differ", False)
+    bf16: bool = flag(
+        "compute in bfloat16: faster, the last digits differ (default: float32, so that scores do not depend on the "
+        "hardware)",
+        False,
+    )
     update_card: bool = flag(
         "write the scores into the README.md of each --model_path that bioemb trained", True, output=False
     )

@@ -29,7 +29,8 @@ class SearchConfig:
     pooling_method: str = flag("pooling; `auto` reads it from each model folder", "auto", choices=POOLING_CHOICES)
     batch_tokens: int | None = flag("tokens in a batch (default: 2048 on a CPU, 65536 on a GPU)", None)
     bf16: bool | None = flag(
-        "compute in bfloat16: faster, the last digits differ (default: where the hardware has it; `no` for float32)",
+        "compute in bfloat16: faster, the last digits differ (default: as the vectors that are kept were made, else "
+        "where the hardware has it; `no` for float32)",
         None,
     )
     work_folder: str | None = flag("where texts and vectors are kept (default: CORPUS.work)", None)

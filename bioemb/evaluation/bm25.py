@@ -20,6 +20,7 @@ class BM25:
     def __init__(self):
         revision = f"bm25s-{version('bm25s')}-k1-{K1}-b-{B}-stemmed"
         self.mteb_model_meta = describe_model(BM25_NAME, revision, framework=[])
+        self.settings = {"bm25s": version("bm25s"), "k1": K1, "b": B}
         self._ids: list[str] = []
         self._index: bm25s.BM25 | None = None
 

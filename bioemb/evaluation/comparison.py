@@ -1,7 +1,7 @@
-"""Models side by side: one table of scores with the difference to the starting model, its interval and a plain word."""
+"""Models side by side: one table of scores with the difference to a baseline, its interval and a plain word."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ ENOUGH_ITEMS = 10  # queries or pairs; an interval drawn from fewer says nothing
 
 
 class Cell(NamedTuple):
-    """A model's score on a task and, but for the starting model, its difference to the starting model's."""
+    """A model's score on a task and, but for the baseline, its difference to the baseline's."""
 
     score: float
     difference: float | None = None
@@ -61,11 +61,12 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """The table: rows are models, the starting one first; columns are tasks; a cell is None where there is no score."""
+    """The table: rows are models, the baseline first; columns are tasks; a cell is None where there is no score."""
 
     models: tuple[str, ...]
     columns: tuple[Column, ...]
     cells: dict[tuple[str, str], Cell]  # (model, task name)
+    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)  # lines below a model's name, for people
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: scores and differences as fractions of one."""
@@ -73,20 +74,20 @@ class Comparison:
         for task, metric, items, _ in self.columns:
             rows = [{"model": model} | self._cell_record(model, task) for model in self.models]
             columns.append({"task": task, "metric": metric, "items": items or None, "models": rows})
-        return {"starting_model": self.models[0], "interval": "paired bootstrap, 95 %", "tasks": columns}
+        return {"baseline": self.models[0], "interval": "paired bootstrap, 95 %", "tasks": columns}
 
     def as_markdown(self) -> str:
         rows = [["model", *("<br>".join(column.lines()) for column in self.columns)]]
         rows.append(["---", *("---:" for _ in self.columns)])
         for model in self.models:
-            rows.append([model, *("<br>".join(self._lines(model, column.task)) for column in self.columns)])
+            rows.append(["<br>".join(lines) for lines in self._row(model)])
         escaped = [[text.replace("|", "\\|") for text in row] for row in rows]
         return "\n".join(f"| {' | '.join(row)} |" for row in escaped)
 
     def as_text(self) -> str:
         """Aligned columns; a cell's difference and its word stand below its score."""
         blocks = [[["model"], *(column.lines() for column in self.columns)]]
-        blocks += [[[model], *(self._lines(model, column.task) for column in self.columns)] for model in self.models]
+        blocks += [self._row(model) for model in self.models]
         widths = [max(len(line) for block in blocks for line in block[column]) for column in range(len(blocks[0]))]
         lines = []
         for block in blocks:
@@ -95,9 +96,9 @@ class Comparison:
                 lines.append("  ".join(text.ljust(width) for text, width in zip(texts, widths, strict=True)).rstrip())
         return "\n".join(lines)
 
-    def _lines(self, model: str, task: str) -> list[str]:
-        cell = self.cells.get((model, task))
-        return cell.lines() if cell else [ABSENT]
+    def _row(self, model: str) -> list[list[str]]:
+        cells = (self.cells.get((model, column.task)) for column in self.columns)
+        return [[model, *self.notes.get(model, ())], *(cell.lines() if cell else [ABSENT] for cell in cells)]
 
     def _cell_record(self, model: str, task: str) -> dict[str, Any]:
         cell = self.cells.get((model, task))
@@ -108,7 +109,7 @@ class Comparison:
 
 
 def compare(scores: Mapping[str, Sequence[TaskScore]], *, resamples: int = 10_000, seed: int = 0) -> Comparison:
-    """Set models beside the first one, the starting model, task by task.
+    """Set models beside the first one, the baseline, task by task.
 
     scores: each model's, as `evaluate` or `read_scores` returned them. The draws depend on the seed and the task's
     name only. Raises DataError when there is no model, or two were scored on different data.

@@ -7,6 +7,7 @@ import numpy as np
 
 from bioemb.encoder import Encoder
 from bioemb.evaluation.encoder_adapter import EncoderForMteb
+from bioemb.evaluation.saved import MODEL_FILES
 from bioemb.manifest import work_key
 
 
@@ -43,4 +44,11 @@ def load_model(
     )
     if name is None:
         name = f"local/{Path(path).resolve().name}" if Path(path).exists() else str(path)
-    return EncoderForMteb(EncodesAsAsked(encoder, batch_tokens, bf16), name, revision)
+    settings = {
+        MODEL_FILES: encoder.weights_hash,
+        **dict(zip(("query_max_len", "passage_max_len"), lengths, strict=True)),
+        "pooling_method": encoder.layout.pooling,
+        "bf16": bf16,
+        **{f"{kind}_prompt": text for kind, text in encoder.layout.prompts.items()},
+    }
+    return EncoderForMteb(EncodesAsAsked(encoder, batch_tokens, bf16), name, revision, settings)

@@ -23,8 +23,9 @@ from bioemb.evaluation.bm25 import BM25
 from bioemb.evaluation.encoder_adapter import EncoderForMteb
 from bioemb.evaluation.hub import hub_is_reachable, offline, require_data
 from bioemb.evaluation.parts import read_parts
-from bioemb.evaluation.scores import TaskScore, read_score, scores_folder, write_score
+from bioemb.evaluation.scores import TaskScore, read_score, scores_folder, settings_file, write_score
 from bioemb.evaluation.task_names import task_label
+from bioemb.files import write_json
 from bioemb.log import logger, progress
 
 
@@ -46,6 +47,8 @@ def evaluate(
     folder = scores_folder(save_folder, model.mteb_model_meta.name, model.mteb_model_meta.revision)
     saved = [None if overwrite else _saved_score(folder, task) for task in tasks]
     may_ask = require_data([task for task, score in zip(tasks, saved, strict=True) if score is None], is_reachable)
+    if model.settings:
+        write_json(settings_file(folder), model.settings)
     scores = []
     with _no_progress_bars(), nullcontext() if may_ask else offline():
         for task, score in progress(list(zip(tasks, saved, strict=True)), f"evaluate {model.mteb_model_meta.name}"):

@@ -1,16 +1,17 @@
 """The models whose scores lie in save folders, and those of them that are asked for. No model is loaded."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from bioemb.errors import ConfigError, DataError
-from bioemb.evaluation.scores import TaskScore, read_score
+from bioemb.evaluation.scores import TaskScore, read_score, read_settings
 from bioemb.flags import nearest
 
 Key = TypeVar("Key", str, tuple[str, str])  # of a task, of a model
 BM25_NAME, BM25_LABEL = "bioemb/bm25", "BM25"
+MODEL_FILES = "model_files"  # the setting that is the hash of weights, tokenizer and the folder's own words
 SHORT_REVISION = 7  # characters that tell two revisions of a model apart, for people
 
 
@@ -20,6 +21,7 @@ class SavedModel(NamedTuple):
     name: str  # "local/minilm"
     revision: str
     scores: dict[str, TaskScore]
+    settings: dict[str, Any]  # what its vectors were made with, as `evaluate` kept it
 
 
 def find_saved(folders: Sequence[str | Path]) -> dict[str, SavedModel]:
@@ -37,11 +39,22 @@ def find_saved(folders: Sequence[str | Path]) -> dict[str, SavedModel]:
             raise DataError(f"{wrong}; `bioemb evaluate --save_folder {folder} ...` leaves some", folder)
         for file in files:
             name, revision = file.parts[-3].replace("__", "/", 1), file.parts[-2]
-            model = found.setdefault((name, revision), SavedModel(name, revision, {}))
-            _add(model.scores, read_score(file), file)
+            if (name, revision) not in found:
+                found[name, revision] = SavedModel(name, revision, {}, read_settings(file.parent))
+            _add(found[name, revision].scores, read_score(file), file)
     last = _last(folders, lambda comparison: _compared(comparison, found))
     models = [found[key] for key in _in_order(sorted(found, key=lambda key: (key[0] == BM25_NAME, key)), last)]
     return dict(zip(_labels(models), models, strict=True))
+
+
+def differing_settings(models: Mapping[str, SavedModel]) -> dict[str, dict[str, Any]]:
+    """Of each model, by label, the settings that tell it from other revisions of it among these; {} where none do."""
+    differing = {}
+    for label, model in models.items():
+        others = [other.settings for other in models.values() if other.name == model.name and other.settings]
+        keys = [key for key, value in model.settings.items() if any(other.get(key) != value for other in others)]
+        differing[label] = {key: model.settings[key] for key in keys}
+    return differing
 
 
 def find_task_names(models: Iterable[SavedModel], folders: Sequence[str | Path]) -> list[str]:

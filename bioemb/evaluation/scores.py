@@ -60,6 +60,25 @@ def scores_folder(save_folder: str | Path, model: str, revision: str) -> Path:
     return Path(save_folder) / "scores" / model.replace("/", "__").replace(" ", "_") / revision
 
 
+def settings_file(folder: Path) -> Path:
+    """Where stands what a revision's vectors were made with, beside its `scores_folder`."""
+    return folder.with_name(f"{folder.name}.json")
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """What the vectors of a revision were made with; {} where an older evaluation kept none. Raises DataError."""
+    path = settings_file(folder)
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise DataError(f"the saved settings are damaged ({error}); delete them", path) from None
+    if not isinstance(settings, dict):
+        raise DataError(f"the saved settings are damaged (a {type(settings).__name__}); delete them", path)
+    return settings
+
+
 def read_scores(save_folder: str | Path, model: str, revision: str) -> list[TaskScore]:
     """All scores that `evaluate` kept of one model, by task name. Raises DataError where there are none."""
     folder = scores_folder(save_folder, model, revision)

@@ -47,11 +47,13 @@ class Exclusions:
         own = ragged(positives, len(query_texts), np.int64, "positives")
         self.positives_of_query = Groups(np.repeat(query_texts, np.diff(own.starts)), own.values)
 
+    def positives(self, query: int) -> np.ndarray:
+        """The positives of the query and of all that read the same, sorted."""
+        return self.positives_of_query.of([self.query_texts[query]])
+
     def same_text(self, query: int) -> np.ndarray:
         """The positives of the query, what reads as one of them does, and what reads as the query itself."""
-        text = self.query_texts[query]
-        positives = self.positives_of_query.of([text])
-        return self.passages_of_text.of(np.append(self.passage_texts[positives], text))
+        return self.passages_of_text.of(np.append(self.passage_texts[self.positives(query)], self.query_texts[query]))
 
     def same_identity(self, identities: Sequence[int]) -> np.ndarray:
         """The passages that share one of these identities."""

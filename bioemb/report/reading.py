@@ -69,7 +69,12 @@ def find_run(folder: str | Path) -> Run:
 
 def is_comparison(value: dict[str, Any]) -> bool:
     """Whether this is what `bioemb evaluate` writes of models side by side."""
-    return "starting_model" in value and isinstance(value.get("tasks"), list)
+    return baseline_of(value) is not None and isinstance(value.get("tasks"), list)
+
+
+def baseline_of(comparison: dict[str, Any]) -> Any:
+    """The model that the others are compared with; older versions called it the starting model, whichever it was."""
+    return comparison.get("baseline", comparison.get("starting_model"))
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from bioemb.report.charts import Span, intervals
 from bioemb.report.markup import Html, element, figure, grid, join, note, points, shortened, table
 from bioemb.report.page import Section
-from bioemb.report.reading import Run, expecting, read_object
+from bioemb.report.reading import Run, baseline_of, expecting, read_object
 
 ROLE_OF = {"better": "blue", "worse": "orange"}
 NAME_CHARACTERS = 18  # of a model's name in the chart
@@ -23,28 +23,29 @@ def score_section(run: Run) -> Section | None:
 
 
 def _comparison(run: Run, path: Path, comparison: dict[str, Any], place: int) -> Html:
-    tasks, start = comparison["tasks"], comparison["starting_model"]
+    tasks, baseline = comparison["tasks"], baseline_of(comparison)
     models = list(dict.fromkeys(row["model"] for task in tasks for row in task["models"]))
-    head = ["task", *(_name(model, start) for model in models)]
+    others = [model for model in models if model != baseline]
+    head = ["task", *(_name(model, bool(others) and model == baseline) for model in models)]
     rows = [[_task(task), *(_cell(_row_of(task, model)) for model in models)] for task in tasks]
-    spans = {model: _spans(model, tasks) for model in models if model != start}
+    spans = {model: _spans(model, tasks) for model in others}
     limits = limits_of([span for of_model in spans.values() for span in of_model])
     charts = [
-        _chart(f"differences-{place}-{number}", model, of_model, limits)
+        _chart(f"differences-{place}-{number}", (model, baseline), of_model, limits)
         for number, (model, of_model) in enumerate(spans.items())
         if of_model
     ]
-    said = note(
-        f"Scores in points of 100. Below each, its difference to {start} with the interval "
-        f"({comparison['interval']}) and a plain word: better or worse where the whole interval is on one side of "
-        "zero, unless queries or pairs are too few to tell."
+    below = (
+        f" Below each, its difference to {baseline} with the interval ({comparison['interval']}) and a plain word: "
+        "better or worse where the whole interval is on one side of zero, unless queries or pairs are too few to tell."
     )
+    said = note(f"Scores in points of 100.{below if others else ''}")
     heading = element("h3", run.name_of(path))
     return join(heading, said, table(head, rows), grid(*charts))
 
 
-def _name(model: str, start: str) -> Html:
-    return join(model, element("small", "starting model")) if model == start else join(model)
+def _name(model: str, is_baseline: bool) -> Html:
+    return join(model, element("small", "baseline")) if is_baseline else join(model)
 
 
 def _task(task: dict[str, Any]) -> Html:
@@ -79,8 +80,9 @@ def limits_of(spans: list[Span]) -> tuple[float, float]:
     return min(ends) - frame, max(ends) + frame
 
 
-def _chart(name: str, model: str, spans: list[Span], limits: tuple[float, float]) -> Html:
-    title = join(model, element("small", "difference to the starting model"))
+def _chart(name: str, models: tuple[str, str], spans: list[Span], limits: tuple[float, float]) -> Html:
+    model, baseline = models
+    title = join(model, element("small", f"difference to {baseline}"))
     return figure(title, intervals(name, f"Differences of {model}", spans, limits, "points of 100"))
 
 

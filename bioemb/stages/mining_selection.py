@@ -77,8 +77,8 @@ class Chooser(NamedTuple):
         exclusions = {
             "positive or same text": [tables.exclusions.same_text(row) for row in range(span.start, span.stop)],
             "same article or linked": [
-                tables.exclusions.same_identity(_articles(tables, identity, own))
-                for identity, own in zip(block["identity"], positives, strict=True)
+                tables.exclusions.same_identity(_articles(tables, identity, tables.exclusions.positives(row).tolist()))
+                for row, identity in enumerate(block["identity"], span.start)
             ],
         }
         row_keys = np.array(
@@ -104,7 +104,7 @@ def _some(lists: list, rows: np.ndarray) -> list:
 
 
 def _articles(tables: Tables, identity: int | None, positives: list[int]) -> list[int]:
-    """The identities of a row and of its positives, as far as they are known."""
+    """The identities of a row and of the positives of all rows of its query, as far as they are known."""
     known = {tables.identities.get(number) for number in positives} | {identity}
     return sorted(known - {None})
 

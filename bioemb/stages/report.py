@@ -114,7 +114,7 @@ def _figures(found: Run) -> list[Figure]:
 
 
 def _score(task: dict) -> Figure:
-    """The last model's score, which is the one that was evaluated, and its difference to the start."""
+    """The last model's score, which is the one that was evaluated, and its difference to the baseline."""
     row = task["models"][-1]
     change = "" if row["difference"] is None else join(points(row["difference"], "+.1f"), " ", row["verdict"])
     return Figure(

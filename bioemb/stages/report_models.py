@@ -116,19 +116,16 @@ def draw_sample(path: Path, count: int, seed: int) -> "HeldOut":
 
 
 def _view(folder: Path, name: str, lengths: tuple[int | None, int | None], sample: "HeldOut") -> View:
-    """A model's vectors of the sample, each text with its own prompt or the model's."""
+    """A model's vectors of the sample, each text with its own prompt or the model's; float32, as all that is scored."""
     from bioemb.encoder import Encoder
-    from bioemb.encoding import choose_bf16, encode_ids
+    from bioemb.encoding import encode_ids
 
     encoder = Encoder.from_pretrained(folder, normalize=True).to_best_device()
     longest = encoder.layout.max_length
     encoder.set_max_length(*(None if length is None else min(length, longest) for length in lengths))
     logger.info("encode %d queries and %d passages with %s", len(sample.queries), len(sample.passages), name)
-    bf16 = choose_bf16(None, encoder.device)
     sides = (("query", sample.queries, sample.prompts), ("passage", sample.passages, sample.passage_prompts))
-    vectors = (
-        encode_ids(encoder, encoder.token_ids(texts, kind, prompts), bf16=bf16) for kind, texts, prompts in sides
-    )
+    vectors = (encode_ids(encoder, encoder.token_ids(texts, kind, prompts)) for kind, texts, prompts in sides)
     return View(name, *(one.cpu().numpy() for one in vectors))
 
 

@@ -57,14 +57,27 @@ class Model(NamedTuple):
 
     encoder: Encoder
     vectors: BlockFolder
-    bf16: bool
+    bf16: bool  # how they were made, and how queries are encoded
 
 
 def open_model(path: str, corpus: Corpus, work: Path, config: SearchConfig) -> Model:
-    """Load a model and encode with it the passages that it has no vectors of yet."""
+    """Load a model and encode with it the passages that it has no vectors of yet.
+
+    Where no precision is asked for, vectors that are there decide it, and else the hardware.
+    """
     encoder = Encoder.from_pretrained(path, pooling=config.pooling_method, normalize=True).to_best_device()
     encoder.set_max_length(config.query_max_len, config.passage_max_len)
     bf16 = choose_bf16(config.bf16, encoder.device)
+    vectors = vectors_of(encoder, corpus, work, bf16)
+    if config.bf16 is None and vectors.missing():
+        others = vectors_of(encoder, corpus, work, not bf16)  # made on other hardware, or asked for once
+        bf16, vectors = (bf16, vectors) if others.missing() else (not bf16, others)
+    encode_to_blocks(encoder, corpus.passages["text"], "passage", vectors, batch_tokens=config.batch_tokens, bf16=bf16)
+    return Model(encoder, vectors, bf16)
+
+
+def vectors_of(encoder: Encoder, corpus: Corpus, work: Path, bf16: bool) -> BlockFolder:
+    """The blocks of the passages' vectors in one precision, there or to be made."""
     made_from = {
         "passages": corpus.key,
         "model": encoder.weights_hash,
@@ -73,9 +86,7 @@ def open_model(path: str, corpus: Corpus, work: Path, config: SearchConfig) -> M
         "prompt": encoder.layout.prompts["passage"],
         "pooling": encoder.layout.pooling,
     }
-    vectors = BlockFolder(work / f"searched-{work_key(made_from)}", len(corpus.passages), BLOCK_ROWS)
-    encode_to_blocks(encoder, corpus.passages["text"], "passage", vectors, batch_tokens=config.batch_tokens, bf16=bf16)
-    return Model(encoder, vectors, bf16)
+    return BlockFolder(work / f"searched-{work_key(made_from)}", len(corpus.passages), BLOCK_ROWS)
 
 
 def find(query: np.ndarray, vectors: BlockFolder, k: int) -> tuple[np.ndarray, np.ndarray]:
