@@ -6,6 +6,7 @@
 
 Titles are the queries, the abstracts are the passages. The whole process counts, with imports and loading. Then the
 same with few short passages and two numbers of queries: by how much the peak memory grows with a query.
+A whole run takes two hours on one core: `--cases` runs some cases only, `--add REPORT` takes the others from a report.
 FlagEmbedding's script is not in its package; `peer_mining.py` has what stands for it.
 """
 
@@ -136,10 +137,10 @@ def prepare(folder: Path, texts: list[Text], options: argparse.Namespace) -> Non
         write_rows(folder / str(queries) / "pool.jsonl", [{"text": text} for text in pool])
 
 
-def main_table(summary: Summary, folder: Path, options: argparse.Namespace) -> Table:
+def main_table(summary: Summary, again: dict[str, float | None], options: argparse.Namespace) -> Table:
     rows = []
     for case in [case for case in CASES if case in summary]:
-        of, others = summary[case], differing(folder / "whole", case)
+        of, others = summary[case], again.get(case)
         rows.append(
             [
                 case,
@@ -184,14 +185,14 @@ def growth_table(summary: Summary, options: argparse.Namespace) -> Table:
     return Table(f"{options.pool:,} passages of {SHORT} words: memory over queries", columns, rows)
 
 
-def make_aims(runs: Runs, summary: Summary, folder: Path, options: argparse.Namespace) -> list[Aim]:
+def make_aims(runs: Runs, summary: Summary, again: dict[str, float | None], options: argparse.Namespace) -> list[Aim]:
     best, aims = "bioemb bf16", []
     for peer, name in (("sentence-transformers float32", "sentence-transformers"), ("FlagEmbedding", "FlagEmbedding")):
         times = in_turn(runs, peer, best)
         aims.append(Aim(f"mining: times as fast as {name}", times.median if times else None, 2.5))
         aims.append(Aim(f"mining: of {name}'s peak memory", ratio(summary, best, peer, "peak_mb"), at_most=0.5))
     aims.append(Aim("mining: KB of memory that a query costs", growth(summary, best, options.queries), at_most=1))
-    aims.append(Aim("mining: share of rows that differ when run again", differing(folder / "whole", best), at_most=0))
+    aims.append(Aim("mining: share of rows that differ when run again", again.get(best), at_most=0))
     return aims
 
 
@@ -201,6 +202,7 @@ def main() -> None:
     flags.add_argument("--rows", type=int, default=16_000, help="titles, and as many abstracts")
     flags.add_argument("--max_length", type=int, default=256, help="tokens of a text at most")
     flags.add_argument("--queries", type=int, nargs=2, default=[4000, 16_000], help="whose memory is compared")
+    flags.add_argument("--add", type=Path, help="a report of this program, whose other cases stand in this one too")
     flags.add_argument("--pool", type=int, default=2000, help="short passages for that")
     options = parse(flags, rows=150, queries=[150, 750], pool=150)
     growing = {f"{case}{AT}{count}": case for case in GROWING for count in options.queries}
@@ -214,11 +216,14 @@ def main() -> None:
         runs, left_out = run_by_turns(own_commands(names, folder), options.repeats, options.threads)
         more = own_commands([at for at, case in growing.items() if case in names], folder)
         more_runs, more_left_out = run_by_turns(more, 1, options.threads)
-        runs, left_out = runs | more_runs, left_out | more_left_out
-        summary = summarise(runs)
-        tables = [main_table(summary, folder, options), growth_table(summary, options)]
-        again = {case: differing(folder / "whole", case) for case in runs if AT not in case}
-        aims = make_aims(runs, summary, folder, options)
+        again = {case: differing(folder / "whole", case) for case in runs}
+    runs, left_out = runs | more_runs, left_out | more_left_out
+    if options.add:
+        earlier = json.loads(options.add.read_text(encoding="utf-8"))["measurements"]
+        runs, again = earlier["runs"] | runs, earlier["rows that differ"] | again
+    summary = summarise(runs)
+    tables = [main_table(summary, again, options), growth_table(summary, options)]
+    aims = make_aims(runs, summary, again, options)
     write_report("mine", options, tables, aims, {"runs": runs, "left out": left_out, "rows that differ": again})
 
 
