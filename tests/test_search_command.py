@@ -273,7 +273,7 @@ def test_the_prompt_answers_and_is_left_quietly(end):
         interrupt(process)
     else:
         os.write(terminal, end)
-    assert process.wait(20) == 0
+    assert process.wait(120) == 0
     os.close(terminal)
     assert said.decode().replace("\r\n", "\n") == "query> liver\n<liver>\nquery> \nquery> "
 
@@ -287,7 +287,7 @@ def interrupt(process: subprocess.Popen) -> None:
             return
 
 
-def read_until(terminal: int, what: bytes, seconds: float = 20) -> bytes:
+def read_until(terminal: int, what: bytes, seconds: float = 120) -> bytes:
     said, deadline = b"", time.monotonic() + seconds
     while not said.endswith(what) and time.monotonic() < deadline:
         if select.select([terminal], [], [], 0.1)[0]:
