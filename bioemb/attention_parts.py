@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 STEP = 16  # tokens; beyond 128 an eighth of the power of two below
@@ -22,23 +23,25 @@ class Part(NamedTuple):
     heads: slice
     texts: int
     length: int
-    places: Tensor | slice | None  # of each token among texts * length; None where every text has the whole length
+    spread: Tensor | None  # [texts * length] which token stands there, their number for none; None: each its own
+    places: Tensor | None  # of each token among texts * length
     shortest: int
     beyond: Tensor | None  # bool [texts, 1, length - shortest]: which places from `shortest` on have no token
 
     def take(self, x: Tensor) -> Tensor:
         """Of x [all heads, T, width] this part: [heads * texts, length, width], zeros where there is no token."""
         own = x[self.heads, self.tokens]
-        if self.places is None:
-            return own.unflatten(1, (self.texts, self.length)).flatten(0, 1)
-        filled = own.new_zeros(own.shape[0], self.texts * self.length, own.shape[2])
-        filled[:, self.places] = own
-        return filled.view(-1, self.length, own.shape[2])
+        if self.texts == 1:
+            return F.pad(own, (0, 0, 0, self.length - own.shape[1])).contiguous()
+        own = own.transpose(0, 1)
+        if self.spread is not None:
+            own = torch.cat([own, own.new_zeros(1, *own.shape[1:])]).index_select(0, self.spread)
+        return own.unflatten(0, (self.texts, self.length)).permute(2, 0, 1, 3).flatten(0, 1)
 
     def put(self, values: Tensor, result: Tensor) -> None:
         """Values [heads * texts, length, width] to their place in result [T, all heads, width]."""
         values = values.reshape(-1, self.texts * self.length, values.shape[2])
-        own = values if self.places is None else values[:, self.places]
+        own = values if self.places is None else values.index_select(1, self.places)
         result[self.tokens, self.heads] = own.transpose(0, 1)
 
     def mask(self, scores: Tensor) -> None:
@@ -76,11 +79,13 @@ def power_of_two(limit: int) -> int:
     return 1 << limit.bit_length() - 1
 
 
-def _filling(lengths: tuple[int, ...], length: int) -> tuple[Tensor | slice | None, int, Tensor | None]:
-    """Places, shortest and beyond of a part."""
+def _filling(lengths: tuple[int, ...], length: int) -> tuple[Tensor | None, Tensor | None, int, Tensor | None]:
+    """Spread, places, shortest and beyond of a part."""
     shortest = min(lengths)
     if shortest == length:
-        return None, shortest, None
+        return None, None, shortest, None
     missing = torch.arange(length) >= torch.tensor(lengths)[:, None]  # [texts, length]
-    places = slice(0, lengths[0]) if len(lengths) == 1 else (~missing).flatten().nonzero()[:, 0]
-    return places, shortest, missing[:, None, shortest:]
+    places = (~missing).flatten().nonzero()[:, 0]
+    spread = torch.full((missing.numel(),), len(places))
+    spread[places] = torch.arange(len(places))
+    return spread, places, shortest, missing[:, None, shortest:]
