@@ -74,10 +74,11 @@ def attend(
 class InCache(torch.autograd.Function):
     """Softmax attention, a megabyte of scores at a time; the backward pass makes them again rather than keep them.
 
-    query, key, value: [heads, T, width]; the result: [T, heads, width]. In bfloat16 on a CPU the forward pass is 1.3 to
-    1.9 times as fast as torch's kernel, the backward pass 1.5 times (texts of 512 tokens) to 11 times (of 16). Scores
-    are rounded to bfloat16, so that results are within 1.1 % of float64's largest, torch's within 0.3 %
-    (`benchmarks/attention.py`).
+    query, key, value: [heads, T, width]; the result: [T, heads, width]. In bfloat16 on a CPU, the forward pass of
+    equally long texts is 0.8 to 1.3 times as fast as by torch's kernel, which takes no texts of differing lengths at
+    once, the backward pass 1.5 (texts of 512 tokens) to 7 times (of 32). Scores are rounded to bfloat16: results are
+    within 1.3 % of float64's largest, torch's within 0.3 % (`benchmarks/attention.py`). Of thousands of tokens it is
+    one head's scores.
     """
 
     @staticmethod

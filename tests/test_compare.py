@@ -108,7 +108,18 @@ def test_rows_of_one_model_say_what_differs_between_them(saves, capsys):
     assert "query_max_len" not in alone  # there is nothing to tell it from
 
 
-@pytest.mark.parametrize("text", ["{", "[]"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_settings_of_a_model_are_found_in_whichever_folder_has_them(saves, tmp_path, capsys, turned):
+    older = tmp_path / "older"
+    for revision, settings in (("3f9a0c1b2d4e", SETTINGS), ("77aa0c1b2d4e", OTHERS)):
+        write_json(settings_file(scores_folder(saves, "local/trained", revision)), settings)
+        save(older, "local/trained", revision, score(START, "extra"))
+    folders = (older, saves) if turned else (saves, older)
+    found = json.loads(said(capsys, *folders, "--json")[1])["differing_settings"]
+    assert found["trained@77aa0c1"] == {k: v for k, v in OTHERS.items() if k != "pooling"}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"model_files": 5}'])
 def test_damaged_settings_are_named(saves, capsys, text):
     settings_file(scores_folder(saves, "local/minilm", "b00c0c1b2d4e")).write_text(text)
     code, _, (line,) = said(capsys, saves)

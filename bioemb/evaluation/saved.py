@@ -39,8 +39,8 @@ def find_saved(folders: Sequence[str | Path]) -> dict[str, SavedModel]:
             raise DataError(f"{wrong}; `bioemb evaluate --save_folder {folder} ...` leaves some", folder)
         for file in files:
             name, revision = file.parts[-3].replace("__", "/", 1), file.parts[-2]
-            if (name, revision) not in found:
-                found[name, revision] = SavedModel(name, revision, {}, read_settings(file.parent))
+            model = found.get((name, revision)) or SavedModel(name, revision, {}, {})
+            found[name, revision] = model._replace(settings=model.settings or read_settings(file.parent))
             _add(found[name, revision].scores, read_score(file), file)
     last = _last(folders, lambda comparison: _compared(comparison, found))
     models = [found[key] for key in _in_order(sorted(found, key=lambda key: (key[0] == BM25_NAME, key)), last)]

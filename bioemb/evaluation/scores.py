@@ -74,8 +74,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
         return {}
     except ValueError as error:
         raise DataError(f"the saved settings are damaged ({error}); delete them", path) from None
-    if not isinstance(settings, dict):
-        raise DataError(f"the saved settings are damaged (a {type(settings).__name__}); delete them", path)
+    if not isinstance(settings, dict) or not isinstance(settings.get("model_files", ""), str):
+        raise DataError("the saved settings are damaged (not those of a model); delete them", path)
     return settings
 
 

@@ -1,7 +1,7 @@
 """What each row of a mining run is given: of its neighbours, by the rule, confirmed where there is a cross-encoder."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -77,8 +77,7 @@ class Chooser(NamedTuple):
         exclusions = {
             "positive or same text": [tables.exclusions.same_text(row) for row in range(span.start, span.stop)],
             "same article or linked": [
-                tables.exclusions.same_identity(_articles(tables, identity, tables.exclusions.positives(row).tolist()))
-                for row, identity in enumerate(block["identity"], span.start)
+                tables.exclusions.same_identity(articles) for articles in _articles(tables, span, block["identity"])
             ],
         }
         row_keys = np.array(
@@ -103,10 +102,14 @@ def _some(lists: list, rows: np.ndarray) -> list:
     return [lists[row] for row in rows.tolist()]
 
 
-def _articles(tables: Tables, identity: int | None, positives: list[int]) -> list[int]:
-    """The identities of a row and of the positives of all rows of its query, as far as they are known."""
-    known = {tables.identities.get(number) for number in positives} | {identity}
-    return sorted(known - {None})
+def _articles(tables: Tables, span: slice, identities: list[int | None]) -> Iterator[list[int]]:
+    """The identities of each row and of the positives of all rows of its query, as far as they are known."""
+    of_query: dict[int, set[int | None]] = {}
+    for row, identity in zip(range(span.start, span.stop), identities, strict=True):
+        query = int(tables.exclusions.query_texts[row])
+        if query not in of_query:
+            of_query[query] = {tables.identities.get(number) for number in tables.exclusions.positives(row).tolist()}
+        yield sorted((of_query[query] | {identity}) - {None})
 
 
 def _positive_scores(queries: np.ndarray, passages: BlockFolder, positives: list[list[int]]) -> list[np.ndarray]:
