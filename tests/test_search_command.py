@@ -246,7 +246,8 @@ converse(lambda query: f"<{check_query(query)}>")
 
 def conversation(**streams) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONUTF8": "1", "TERM": "dumb"}
-    return subprocess.Popen([sys.executable, "-c", CONVERSE], env=environment, **streams)
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731 - what runs in the background ignores it
+    return subprocess.Popen([sys.executable, "-c", CONVERSE], env=environment, preexec_fn=heard, **streams)
 
 
 def test_a_pipe_is_answered_line_by_line():
