@@ -1,8 +1,8 @@
 """A packed row in parts for attention: scores of a part stay in a core's cache, and parts have few shapes.
 
-oneDNN keeps half a megabyte for each shape of a product that it has met, and takes half a millisecond to make it. With
-a shape for each length and number of texts, a corpus of mixed lengths would take gigabytes. So texts of similar lengths
-go together, in powers of two, each filled up with zeros to the same length; and rows are filled up themselves.
+oneDNN makes code for each shape of a product that it meets, and keeps it. With a shape for each length and number of
+texts, memory would grow with the variety of a corpus. So texts of similar lengths go together, in powers of two, each
+filled up with zeros to the same length; and rows are filled up themselves.
 """
 
 from functools import lru_cache

@@ -27,10 +27,10 @@ def cached_backward(
     """Accumulate the gradient of `loss_of(all vectors)` and return the loss.
 
     embed: a sub-batch to its vectors [n_i, d]; loss_of: vectors [n, d] in the order of the sub-batches to a scalar;
-    backward: how the loss is differentiated (a gradient scaler goes here), and then vectors, given their gradient, into
-    the weights; unsynced: entered around every
-    sub-batch but the last that is run with a graph, so that DDP exchanges gradients once; keep: how many of the last
-    sub-batches keep their graph, fewer than all: the first is always run again.
+    backward: how the loss is differentiated (a gradient scaler goes here), and then vectors, given their gradient,
+    into the weights; unsynced: entered around every sub-batch but the last that is run with a graph, so that DDP
+    exchanges gradients once; keep: how many of the last sub-batches keep their graph, fewer than all: the first is
+    always run again.
     """
     again = max(1, len(sub_batches) - keep)
     states, vectors = [], []

@@ -49,4 +49,4 @@ def test_any_rows_have_few_shapes():
             heads = part.heads.stop - part.heads.start
             shapes.add((heads * part.texts, part.length))
     assert len({length for _, length in shapes}) == 24
-    assert len(shapes) < 80  # of half a megabyte for each product
+    assert len(shapes) < 80

@@ -114,14 +114,14 @@ def _in_order(found: Iterable[Key], first: Sequence[Key]) -> list[Key]:
 
 
 def _compared(comparison: dict[str, Any], found: dict[tuple[str, str], SavedModel]) -> list[tuple[str, str]]:
-    # of an evaluation that did not keep its models' full names the starting model alone
+    # of an older evaluation, which did not keep its models' full names, the one that it called the starting model
     if "models" in comparison:
         return [(one["name"], one["revision"]) for one in comparison["models"]]
     return [key for key, model in found.items() if _is_called(model.name, model, comparison["starting_model"])]
 
 
 def _last(folders: Sequence[str | Path], read: Callable[[dict[str, Any]], list[Key]]) -> list[Key]:
-    # of each folder's last evaluation: {"starting_model", "models": [{name, revision}], "tasks": [{task}]}
+    # of each folder's last evaluation: {"models": [{name, revision}], "tasks": [{task}]}
     entries = []
     for folder in folders:
         path = Path(folder) / "comparison.json"
