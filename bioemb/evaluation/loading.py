@@ -7,7 +7,7 @@ import numpy as np
 
 from bioemb.encoder import Encoder
 from bioemb.evaluation.encoder_adapter import EncoderForMteb
-from bioemb.evaluation.saved import MODEL_FILES
+from bioemb.evaluation.scores import MODEL_FILES
 from bioemb.manifest import work_key
 
 

@@ -11,7 +11,6 @@ from bioemb.flags import nearest
 
 Key = TypeVar("Key", str, tuple[str, str])  # of a task, of a model
 BM25_NAME, BM25_LABEL = "bioemb/bm25", "BM25"
-MODEL_FILES = "model_files"  # the setting that is the hash of weights, tokenizer and the folder's own words
 SHORT_REVISION = 7  # characters that tell two revisions of a model apart, for people
 
 

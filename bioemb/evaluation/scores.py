@@ -12,6 +12,8 @@ import numpy as np
 from bioemb.errors import DataError
 from bioemb.files import write_json
 
+MODEL_FILES = "model_files"  # the setting that is the hash of weights, tokenizer and the folder's own words
+
 
 class Part(NamedTuple):
     """One split and subset of a task, item by item; an item is a query of a retrieval task or a pair of an STS task."""
@@ -74,7 +76,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
         return {}
     except ValueError as error:
         raise DataError(f"the saved settings are damaged ({error}); delete them", path) from None
-    if not isinstance(settings, dict) or not isinstance(settings.get("model_files", ""), str):
+    if not isinstance(settings, dict) or not isinstance(settings.get(MODEL_FILES, ""), str):
         raise DataError("the saved settings are damaged (not those of a model); delete them", path)
     return settings
 

@@ -8,7 +8,6 @@ from bioemb.config import CompareConfig
 from bioemb.errors import ConfigError
 from bioemb.evaluation.comparison import compare
 from bioemb.evaluation.saved import (
-    MODEL_FILES,
     SHORT_REVISION,
     SavedModel,
     choose,
@@ -16,6 +15,7 @@ from bioemb.evaluation.saved import (
     find_saved,
     find_task_names,
 )
+from bioemb.evaluation.scores import MODEL_FILES
 from bioemb.flags import nearest
 
 MOST_CHARACTERS = 40  # of a setting's value below a model's name
