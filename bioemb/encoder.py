@@ -26,6 +26,7 @@ Kind = Literal["query", "passage"]
 UNBOUNDED = 1_000_000  # tokens, of a model without positions
 CHARACTERS = 100  # for each token: what a very long text is cut to, or WIDER times it where that holds too few of them
 WIDER = 16  # beyond, runs of blanks or of one endless word are not worth minutes
+TOKENISED_AT_ONCE = 256  # texts: beside the numbers, a tokenizer makes offsets and words, a hundred bytes a token
 CPU_BATCH_TOKENS = 2048  # fits the caches of a core or two; larger batches were slower
 GPU_BATCH_TOKENS = 65536
 HALF_ROW_MULTIPLE = 64  # on a CPU: of a row in half precision (`attention_parts.py` says why)
@@ -154,7 +155,10 @@ class Encoder(nn.Module):
     def _tokenise(self, texts: list[str], limit: int) -> list[list[int]]:
         """The first `limit` tokens of each text, looked for in the first characters of a very long one."""
         begun = [beginning(text, limit * CHARACTERS) for text in texts]
-        token_ids = self.tokenizer(begun, truncation=True, max_length=limit)["input_ids"]
+        token_ids: list[list[int]] = []
+        for first in range(0, len(begun), TOKENISED_AT_ONCE):
+            some = begun[first : first + TOKENISED_AT_ONCE]
+            token_ids += self.tokenizer(some, truncation=True, max_length=limit)["input_ids"]
         for row, (begin, text) in enumerate(zip(begun, texts, strict=True)):
             if len(begin) < len(text) and len(token_ids[row]) < limit:
                 begin = beginning(text, limit * CHARACTERS * WIDER)
@@ -162,7 +166,7 @@ class Encoder(nn.Module):
         return token_ids
 
     def batch(
-        self, token_ids: Sequence[list[int]], *, half: bool = False, multiple: int | None = None
+        self, token_ids: Sequence[Sequence[int]], *, half: bool = False, multiple: int | None = None
     ) -> Tokens | Packed:
         """The texts as the model takes them here, on its device: packed where that works and pays, else padded.
 
@@ -174,10 +178,10 @@ class Encoder(nn.Module):
             return pack(token_ids, self.first_position, filled_to).to(device)
         return {name: tensor.to(device) for name, tensor in self.pad(token_ids, multiple).items()}
 
-    def pad(self, token_ids: Sequence[list[int]], multiple: int | None = None) -> Tokens:
+    def pad(self, token_ids: Sequence[Sequence[int]], multiple: int | None = None) -> Tokens:
         """Token ids as tensors [n, t], padded on the right to the longest (to a multiple of so many tokens)."""
         batch = self.tokenizer.pad(
-            {"input_ids": list(token_ids)},
+            {"input_ids": [list(ids) for ids in token_ids]},
             padding_side="right",  # on the left, absolute positions would shift with the batch's longest text
             pad_to_multiple_of=multiple,
             return_tensors="pt",

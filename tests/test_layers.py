@@ -20,7 +20,7 @@ ROWS = (  # a file imports from rows above its own here, and from its own packag
     ("compression",),
     ("flags", "files", "blocks", "tables", "pooling", "distributed", "card_data"),
     # the last three are strangers to all of these
-    ("processes", "config/", "manifest", "model_card", "data/", "losses/", "mining/"),
+    ("processes", "config/", "manifest", "model_card", "data/", "losses/", "mining/", "packed_linear"),
     ("model_folder", "encoding", "engines", "gradcache", "attention_parts", "lineage"),
     ("packed_attention",),
     ("packing",),

@@ -1,0 +1,272 @@
+"""The recipe: what each setting of filter, mining and training is worth, chosen on held-out data, shown on test sets.
+
+    python benchmarks/recipe.py --model path/to/all-MiniLM-L6-v2 --texts abstracts.jsonl.gz --pmc pmc_nxml \
+        --xml pubmed_xml --questions medquad_qa.jsonl.gz --tasks evaluation/sets [MORE ...]
+
+Titles with their abstracts (`--texts`), passages of full texts (`--pmc`) and terms with titles (`--xml`) are filtered,
+mined and trained on by bioemb's commands. Each case but the last changes one setting of `base` and sees as many
+queries; it is chosen by the tasks that `recipe_data.py` makes of what is held out, and never by the test sets, whose
+queries are taken out of the training data. `recipe` is what was chosen, on more queries. What is finished stays in
+`--work`: run it again and it goes on; cases without all seeds are shown with those that they have.
+"""
+
+import argparse
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from measuring import REPOSITORY, chosen, make_parser, own_commands, parse, print_case, run_by_turns
+from quality import SEED, TASKS, cost_file, differences, mean_and_spread, prepare_start, runs_of, score, with_interval
+from quality_training import START
+from recipe_data import CHOICE_TASKS, mined_rows, prepare_data, read_rows, spans, write_rows
+from reporting import Aim, Table, write_report
+from texts import add_flags
+
+BASE, CHOSEN = "base", "recipe"
+PARTS = {"mean of retrieval": slice(2), "mean of similarity": slice(2, None)}  # of the test tasks
+CHOICE_TOKENS, TEST_TOKENS = 128, 256  # longest texts in evaluations
+LEAST_POINTS = 3.0  # that the mean of these is to gain
+NOT_OF_THE_DATA = (
+    "json one folder work seeds repeats cases quick threads resamples examples recipe_examples bf16".split()
+)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is varied. keep_share: of the pairs of each kind, by the start's cosines; start_share: of the weights."""
+
+    kinds: tuple[str, ...] = ("title_abstract", "title_passage", "abstract_passage")
+    terms: bool = True
+    spans: bool = False
+    keep_share: float | None = 0.9
+    ranks: str = "10-100"
+    relative_margin: float | None = 0.05
+    negatives: int = 1
+    temperature: float = 0.05
+    directions: str = "query"
+    queries: int = 64  # of a step
+    learning_rate: float = 5e-5
+    start_share: float = 0.0
+
+
+CASES = {
+    BASE: Recipe(),
+    "temperature 0.02": Recipe(temperature=0.02),
+    "temperature 0.1": Recipe(temperature=0.1),
+    "rate 2e-5": Recipe(learning_rate=2e-5),
+    "rate 1e-4": Recipe(learning_rate=1e-4),
+    "rate 2e-4": Recipe(learning_rate=2e-4),
+    "32 queries a step": Recipe(queries=32),
+    "256 queries a step": Recipe(queries=256),
+    "both directions": Recipe(directions="both"),
+    "no hard negatives": Recipe(negatives=0),
+    "3 hard negatives": Recipe(negatives=3),
+    "negatives of ranks 1-30": Recipe(ranks="1-30"),
+    "negatives of ranks 100-300": Recipe(ranks="100-300"),
+    "no margin": Recipe(relative_margin=None),
+    "margin 0.1": Recipe(relative_margin=0.1),
+    "no filter": Recipe(keep_share=None),
+    "best 0.7 of the pairs": Recipe(keep_share=0.7),
+    "no terms": Recipe(terms=False),
+    "no passages of full texts": Recipe(kinds=("title_abstract",)),
+    "sentences of abstracts, too": Recipe(spans=True),
+    "0.3 of the start's weights": Recipe(start_share=0.3),
+    "0.5 of the start's weights": Recipe(start_share=0.5),
+}
+
+
+def run_case(options: argparse.Namespace) -> dict:
+    """Train here; that it is finished, and what it cost, stands in the folder at the end."""
+    from measuring import measured
+
+    from bioemb.files import write_json
+
+    case, seed = options.one.rsplit(SEED, 1)
+    recipe, output = CASES[case], options.folder / options.one
+    same = [name for name, other in CASES.items() if recipe.start_share and replace(recipe, start_share=0) == other]
+    with measured() as use:
+        if same:  # the same training, which was the case before
+            average(options.folder, f"{same[0]}{SEED}{seed}", recipe.start_share, output)
+        else:
+            train(case, recipe, int(seed), output, options)
+    write_json(cost_file(options.folder, options.one), use)
+    return use
+
+
+def average(folder: Path, trained: str, share: float, output: Path) -> None:
+    from bioemb.averaging import average_with
+    from bioemb.encoder import Encoder
+
+    encoder = Encoder.from_pretrained(folder / trained)
+    average_with(encoder, Encoder.from_pretrained(folder / START), share)
+    encoder.save(output)
+
+
+def train(case: str, recipe: Recipe, seed: int, output: Path, options: argparse.Namespace) -> None:
+    from bioemb.config import TrainConfig
+    from bioemb.stages.train import run
+
+    examples = options.recipe_examples if case == CHOSEN else options.examples
+    run(
+        TrainConfig(
+            output_dir=str(output),
+            model_name_or_path=str(options.folder / START),
+            train_data=tuple(map(str, training_data(options.folder, recipe))),
+            same_dataset_within_batch=True,
+            train_group_size=1 + recipe.negatives,
+            query_max_len=64,
+            passage_max_len=options.passage_tokens,
+            per_device_train_batch_size=recipe.queries,
+            sub_batch_size=min(64, recipe.queries),
+            temperature=recipe.temperature,
+            directions=recipe.directions,
+            learning_rate=recipe.learning_rate,
+            warmup_ratio=0.1,
+            max_steps=examples // recipe.queries,
+            average_with_start=recipe.start_share,
+            bf16=options.bf16,
+            seed=seed,
+            dataloader_drop_last=True,
+            overwrite_output_dir=True,
+            resume_from_checkpoint="no",
+        )
+    )
+
+
+def training_data(folder: Path, recipe: Recipe) -> list[Path]:
+    """The files that this recipe trains on, made where they are not there."""
+    margin = "none" if recipe.relative_margin is None else str(recipe.relative_margin)
+    words = ["--range_for_sampling", recipe.ranks, "--relative_margin", margin]
+    mined = mined_rows(folder, recipe.keep_share, [*words, "--negative_number", str(max(1, recipe.negatives))])
+    rows = folder / f"{mined.stem}_{len(recipe.kinds)}_kinds_{recipe.negatives}.jsonl"
+    if not rows.exists():
+        kept = [row for row in read_rows(mined) if row["kind"] in recipe.kinds]
+        without = {"neg": [], "neg_scores": None, "neg_identities": None} if not recipe.negatives else {}
+        write_rows(rows, (row | without for row in kept))
+    return [rows, *([folder / "terms.jsonl"] if recipe.terms else []), *([spans(folder)] if recipe.spans else [])]
+
+
+def prepare(options: argparse.Namespace) -> Path:
+    """The folder of this run, with the start, the data and every case's rows in it."""
+    from bioemb.manifest import work_key
+
+    settings = {key: str(value) for key, value in vars(options).items() if key not in NOT_OF_THE_DATA}
+    folder = options.work / work_key(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    prepare_start(folder / START, [], options)
+    prepare_data(folder, options)
+    for case in chosen(list(CASES), options):
+        training_data(folder, CASES[case])
+    return folder
+
+
+def choice_table(scores: dict[str, list], options: argparse.Namespace) -> Table:
+    """Every case on what it was chosen by."""
+    rows = []
+    for case in (START, *CASES):
+        runs = runs_of(scores, case)
+        if runs:
+            points = np.array([[100 * of.score for of in run] for run in runs])  # [seeds, tasks]
+            rows.append([case, len(runs), *map(mean_and_spread, (*points.T, points.mean(axis=1)))])
+    caption = (
+        "Held-out articles and questions, nDCG@10 in points, the mean (least, most) of the seeds; "
+        f"{options.examples:,} queries a training, of {CHOSEN} {options.recipe_examples:,}"
+    )
+    return Table(caption, ["case", "seeds", *(of.task for of in scores[START]), "mean"], rows)
+
+
+def test_table(scores: dict[str, list], options: argparse.Namespace) -> Table:
+    """Every case on the test sets, as what it gained over the start."""
+    rows = [[START, None, *(f"{100 * of.score:.2f}" for of in scores[START]), *[None] * len(PARTS)]]
+    for case in CASES:
+        runs = runs_of(scores, case)
+        if runs:
+            rows.append([case, len(runs), *gains(scores[START], runs, options)])
+    caption = (
+        "The test sets: nDCG@10 or Spearman's correlation of the start in points, and what each case gained [95 % "
+        "interval over queries or pairs, and over seeds]"
+    )
+    return Table(caption, ["case", "seeds", *(of.task for of in scores[START]), *PARTS], rows)
+
+
+def gains(start: list, runs: list, options: argparse.Namespace) -> list[str]:
+    """Of each test task, then of the means of PARTS."""
+    drawn, found = [], []
+    for place, own in enumerate(start):
+        others = [run[place] for run in runs]
+        drawn.append(differences([own], others, options.resamples, np.random.default_rng([0, place])))
+        found.append(np.mean([of.score for of in others]) - own.score)
+    parts = [slice(place, place + 1) for place in range(len(start))] + list(PARTS.values())
+    return [with_interval(np.mean(found[part]), np.mean(drawn[part], axis=0)) for part in parts]
+
+
+def flags_of() -> argparse.ArgumentParser:
+    flags = make_parser(__doc__, repeats=1)
+    add_flags(flags)
+    flags.add_argument("--pmc", type=Path, required=True, help="full texts, JATS XML")
+    flags.add_argument("--xml", type=Path, required=True, help="PubMed XML, for the terms")
+    flags.add_argument(
+        "--questions", type=Path, help='{"question","answer"} a line, to choose by: nothing trains on it'
+    )
+    flags.add_argument("--tasks", type=Path, nargs="+", required=True, help="folders with the test sets")
+    flags.add_argument("--task", nargs="+", default=list(TASKS), help="their names, two of retrieval first")
+    flags.add_argument("--seeds", type=int, default=3)
+    flags.add_argument("--examples", type=int, default=2048, help="queries that a training sees")
+    flags.add_argument("--recipe_examples", type=int, default=16_384, help=f"queries that {CHOSEN} sees")
+    flags.add_argument("--passage_tokens", type=int, default=96, help="in training")
+    flags.add_argument("--bf16", action="store_true", help="train and evaluate in bfloat16")
+    flags.add_argument("--resamples", type=int, default=2000, help="of the bootstrap")
+    flags.add_argument("--work", type=Path, default=REPOSITORY / "work" / "recipe", help="what is finished stays here")
+    flags.set_defaults(dropout=None)
+    return flags
+
+
+def main() -> None:
+    options = parse(flags_of())
+    cases = chosen(list(CASES), options)
+    if options.one:
+        print_case({options.one: run_case}, options)
+        return
+    from bioemb.evaluation import find_tasks
+
+    folder = prepare(options)
+    dev, of_tests = folder / "dev", folder / "tests"
+    kinds = [(find_tasks([name for name in CHOICE_TASKS if (dev / name).exists()], dev), CHOICE_TOKENS)]
+    kinds += [(find_tasks(options.task, of_tests), TEST_TOKENS)]
+    found: list[dict[str, list]] = [{}, {}]
+    for job in [START, *(f"{case}{SEED}{seed}" for seed in range(options.seeds) for case in cases)]:
+        if job != START and not cost_file(folder, job).exists():
+            run_by_turns(own_commands([job], folder), 1, options.threads)
+        if job == START or cost_file(folder, job).exists():
+            for (tasks, tokens), scores in zip(kinds, found, strict=True):
+                lengths = argparse.Namespace(**vars(options) | {"passage_tokens": tokens})
+                scores |= score({job: folder / job}, tasks, folder, lengths)
+            report(*found, options)
+
+
+def report(choice: dict[str, list], tests: dict[str, list], options: argparse.Namespace) -> None:
+    """What there is so far, in full: a long run may be looked at, and stopped."""
+    own, start = runs_of(tests, CHOSEN), tests[START]
+    means = {
+        what: 100
+        * float(np.mean([[of.score for of in run[part]] for run in own]) - np.mean([of.score for of in start[part]]))
+        for what, part in PARTS.items()
+        if own
+    }
+    retrieval, others = PARTS
+    aims = [
+        Aim(f"recipe: points gained, {retrieval}", means.get(retrieval), at_least=LEAST_POINTS),
+        Aim(f"recipe: points gained, {others}", means.get(others), at_least=0),
+    ]
+    measurements = {
+        "recipes": {case: asdict(recipe) for case, recipe in CASES.items()},
+        **{
+            what: {name: {of.task: of.score for of in run} for name, run in scores.items()}
+            for what, scores in (("held out", choice), ("test", tests))
+        },
+    }
+    write_report("recipe", options, [choice_table(choice, options), test_table(tests, options)], aims, measurements)
+
+
+if __name__ == "__main__":
+    main()
