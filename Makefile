@@ -37,15 +37,17 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# A program that fails does not stop the others. MODEL, TEXTS, XML and TASKS: an encoder's folder, a file of abstracts,
-# PubMed's XML, folders of local evaluation tasks.
-BENCHMARKS := search attention loss extract false_negatives mine_memory curves encode step peers_curve mine quality
+# A program that fails does not stop the others. MODEL, TEXTS, XML, PMC, QUESTIONS and TASKS: an encoder's folder, a file
+# of abstracts, PubMed's XML, full texts, a file of questions and answers, folders of local evaluation tasks.
+BENCHMARKS := search attention loss extract false_negatives mine_memory curves time_shares encode step peers_curve mine \
+	quality recipe
 MODEL_FLAGS = $(if $(MODEL),--model $(MODEL)) $(if $(TEXTS),--texts $(TEXTS))
 XML_FLAGS = $(if $(XML),--input $(XML))
 TASK_FLAGS = $(if $(TASKS),--tasks $(TASKS))
-ON_MODEL := encode step peers_curve mine quality
+RECIPE_FLAGS = $(if $(PMC),--pmc $(PMC) --xml $(XML) --questions $(QUESTIONS))
+ON_MODEL := time_shares encode step peers_curve mine quality recipe
 flags_of = $(if $(filter extract,$(1)),$(XML_FLAGS)) $(if $(filter $(ON_MODEL),$(1)),$(MODEL_FLAGS)) \
-	$(if $(filter quality,$(1)),$(TASK_FLAGS))
+	$(if $(filter quality recipe,$(1)),$(TASK_FLAGS)) $(if $(filter recipe,$(1)),$(RECIPE_FLAGS))
 run_benchmark = echo "== $(1)"; $(BIN)/python benchmarks/$(1).py $(2) $(call flags_of,$(1)) || failed="$$failed $(1)";
 end_benchmarks = test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
@@ -54,6 +56,7 @@ $(VENV)/peers: install
 	touch $@
 
 bench: TASK_FLAGS =
+bench: RECIPE_FLAGS =
 bench: $(VENV)/peers
 	@failed=""; $(foreach name,$(BENCHMARKS),$(call run_benchmark,$(name),--quick)) $(end_benchmarks)
 

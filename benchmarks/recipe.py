@@ -11,19 +11,32 @@ queries are taken out of the training data. `recipe` is what was chosen, on more
 """
 
 import argparse
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from measuring import REPOSITORY, chosen, make_parser, own_commands, parse, print_case, run_by_turns
-from quality import SEED, TASKS, cost_file, differences, mean_and_spread, prepare_start, runs_of, score, with_interval
+from quality import (
+    GENERATED_TASKS,
+    SEED,
+    TASKS,
+    cost_file,
+    differences,
+    generate,
+    mean_and_spread,
+    prepare_start,
+    runs_of,
+    score,
+    with_interval,
+)
 from quality_training import START
 from recipe_data import CHOICE_TASKS, mined_rows, prepare_data, read_rows, spans, write_rows
 from reporting import Aim, Table, write_report
 from texts import add_flags
 
 BASE, CHOSEN = "base", "recipe"
-PARTS = {"mean of retrieval": slice(2), "mean of similarity": slice(2, None)}  # of the test tasks
+PARTS = {"mean of retrieval": "ndcg_at_10", "mean of similarity": "cosine_spearman"}  # of the test tasks, by metric
 CHOICE_TOKENS, TEST_TOKENS = 128, 256  # longest texts in evaluations
 LEAST_POINTS = 3.0  # that the mean of these is to gain
 NOT_OF_THE_DATA = (
@@ -51,27 +64,27 @@ class Recipe:
 
 CASES = {
     BASE: Recipe(),
-    "temperature 0.02": Recipe(temperature=0.02),
-    "temperature 0.1": Recipe(temperature=0.1),
     "rate 2e-5": Recipe(learning_rate=2e-5),
     "rate 1e-4": Recipe(learning_rate=1e-4),
     "rate 2e-4": Recipe(learning_rate=2e-4),
-    "32 queries a step": Recipe(queries=32),
+    "temperature 0.02": Recipe(temperature=0.02),
+    "temperature 0.1": Recipe(temperature=0.1),
+    "no hard negatives": Recipe(negatives=0),
+    "sentences of abstracts, too": Recipe(spans=True),
+    "no terms": Recipe(terms=False),
     "256 queries a step": Recipe(queries=256),
     "both directions": Recipe(directions="both"),
-    "no hard negatives": Recipe(negatives=0),
-    "3 hard negatives": Recipe(negatives=3),
-    "negatives of ranks 1-30": Recipe(ranks="1-30"),
-    "negatives of ranks 100-300": Recipe(ranks="100-300"),
-    "no margin": Recipe(relative_margin=None),
-    "margin 0.1": Recipe(relative_margin=0.1),
-    "no filter": Recipe(keep_share=None),
-    "best 0.7 of the pairs": Recipe(keep_share=0.7),
-    "no terms": Recipe(terms=False),
-    "no passages of full texts": Recipe(kinds=("title_abstract",)),
-    "sentences of abstracts, too": Recipe(spans=True),
     "0.3 of the start's weights": Recipe(start_share=0.3),
     "0.5 of the start's weights": Recipe(start_share=0.5),
+    "3 hard negatives": Recipe(negatives=3),
+    "no margin": Recipe(relative_margin=None),
+    "margin 0.1": Recipe(relative_margin=0.1),
+    "negatives of ranks 1-30": Recipe(ranks="1-30"),
+    "negatives of ranks 100-300": Recipe(ranks="100-300"),
+    "no filter": Recipe(keep_share=None),
+    "best 0.7 of the pairs": Recipe(keep_share=0.7),
+    "no passages of full texts": Recipe(kinds=("title_abstract",)),
+    "32 queries a step": Recipe(queries=32),
 }
 
 
@@ -143,7 +156,8 @@ def training_data(folder: Path, recipe: Recipe) -> list[Path]:
         kept = [row for row in read_rows(mined) if row["kind"] in recipe.kinds]
         without = {"neg": [], "neg_scores": None, "neg_identities": None} if not recipe.negatives else {}
         write_rows(rows, (row | without for row in kept))
-    return [rows, *([folder / "terms.jsonl"] if recipe.terms else []), *([spans(folder)] if recipe.spans else [])]
+    others = [folder / "terms.jsonl"] * recipe.terms + ([spans(folder)] if recipe.spans else [])
+    return [rows, *(path for path in others if path.stat().st_size)]
 
 
 def prepare(options: argparse.Namespace) -> Path:
@@ -153,7 +167,14 @@ def prepare(options: argparse.Namespace) -> Path:
     settings = {key: str(value) for key, value in vars(options).items() if key not in NOT_OF_THE_DATA}
     folder = options.work / work_key(settings)
     folder.mkdir(parents=True, exist_ok=True)
-    prepare_start(folder / START, [], options)
+    pairs = []
+    options.generated, options.task = not options.tasks, options.task or list(TASKS)
+    if options.generated:
+        corpus = folder / "corpus"
+        pairs, options.task = generate(corpus, options.rows), list(GENERATED_TASKS)
+        options.xml, options.pmc, options.questions = corpus / "pubmed", corpus / "pmc", None
+    prepare_start(folder / START, pairs, options)
+    options.tasks = options.tasks or [corpus / "eval"]
     prepare_data(folder, options)
     for case in chosen(list(CASES), options):
         training_data(folder, CASES[case])
@@ -169,7 +190,7 @@ def choice_table(scores: dict[str, list], options: argparse.Namespace) -> Table:
             points = np.array([[100 * of.score for of in run] for run in runs])  # [seeds, tasks]
             rows.append([case, len(runs), *map(mean_and_spread, (*points.T, points.mean(axis=1)))])
     caption = (
-        "Held-out articles and questions, nDCG@10 in points, the mean (least, most) of the seeds; "
+        "Held-out articles, and questions, nDCG@10 in points, the mean (least, most) of the seeds; "
         f"{options.examples:,} queries a training, of {CHOSEN} {options.recipe_examples:,}"
     )
     return Table(caption, ["case", "seeds", *(of.task for of in scores[START]), "mean"], rows)
@@ -196,24 +217,26 @@ def gains(start: list, runs: list, options: argparse.Namespace) -> list[str]:
         others = [run[place] for run in runs]
         drawn.append(differences([own], others, options.resamples, np.random.default_rng([0, place])))
         found.append(np.mean([of.score for of in others]) - own.score)
-    parts = [slice(place, place + 1) for place in range(len(start))] + list(PARTS.values())
-    return [with_interval(np.mean(found[part]), np.mean(drawn[part], axis=0)) for part in parts]
+    groups = [[place] for place in range(len(start))]
+    groups += [[place for place, of in enumerate(start) if of.metric == metric] for metric in PARTS.values()]
+    return [with_interval(np.mean([found[of] for of in g]), np.mean([drawn[of] for of in g], axis=0)) for g in groups]
 
 
 def flags_of() -> argparse.ArgumentParser:
     flags = make_parser(__doc__, repeats=1)
     add_flags(flags)
-    flags.add_argument("--pmc", type=Path, required=True, help="full texts, JATS XML")
-    flags.add_argument("--xml", type=Path, required=True, help="PubMed XML, for the terms")
+    flags.add_argument("--pmc", type=Path, help="full texts, JATS XML")
+    flags.add_argument("--xml", type=Path, help="PubMed XML, for the terms")
     flags.add_argument(
         "--questions", type=Path, help='{"question","answer"} a line, to choose by: nothing trains on it'
     )
-    flags.add_argument("--tasks", type=Path, nargs="+", required=True, help="folders with the test sets")
-    flags.add_argument("--task", nargs="+", default=list(TASKS), help="their names, two of retrieval first")
+    flags.add_argument("--tasks", type=Path, nargs="+", help="folders with the test sets")
+    flags.add_argument("--task", nargs="+", help=f"their names (default: {' '.join(TASKS)})")
     flags.add_argument("--seeds", type=int, default=3)
     flags.add_argument("--examples", type=int, default=2048, help="queries that a training sees")
     flags.add_argument("--recipe_examples", type=int, default=16_384, help=f"queries that {CHOSEN} sees")
     flags.add_argument("--passage_tokens", type=int, default=96, help="in training")
+    flags.add_argument("--rows", type=int, default=2000, help="generated articles, where no --tasks are named")
     flags.add_argument("--bf16", action="store_true", help="train and evaluate in bfloat16")
     flags.add_argument("--resamples", type=int, default=2000, help="of the bootstrap")
     flags.add_argument("--work", type=Path, default=REPOSITORY / "work" / "recipe", help="what is finished stays here")
@@ -222,7 +245,7 @@ def flags_of() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    options = parse(flags_of())
+    options = parse(flags_of(), examples=256, recipe_examples=512, seeds=1, rows=600)
     cases = chosen(list(CASES), options)
     if options.one:
         print_case({options.one: run_case}, options)
@@ -230,29 +253,37 @@ def main() -> None:
     from bioemb.evaluation import find_tasks
 
     folder = prepare(options)
-    dev, of_tests = folder / "dev", folder / "tests"
-    kinds = [(find_tasks([name for name in CHOICE_TASKS if (dev / name).exists()], dev), CHOICE_TOKENS)]
-    kinds += [(find_tasks(options.task, of_tests), TEST_TOKENS)]
-    found: list[dict[str, list]] = [{}, {}]
-    for job in [START, *(f"{case}{SEED}{seed}" for seed in range(options.seeds) for case in cases)]:
-        if job != START and not cost_file(folder, job).exists():
-            run_by_turns(own_commands([job], folder), 1, options.threads)
-        if job == START or cost_file(folder, job).exists():
-            for (tasks, tokens), scores in zip(kinds, found, strict=True):
-                lengths = argparse.Namespace(**vars(options) | {"passage_tokens": tokens})
-                scores |= score({job: folder / job}, tasks, folder, lengths)
-            report(*found, options)
+    there = [name for name in CHOICE_TASKS if (folder / "dev" / name).exists()]
+    choice, tests = find_tasks(there, folder / "dev"), find_tasks(options.task, folder / "tests")
+    chosen_by: dict[str, list] = {}
+    tested: dict[str, list] = {}
+
+    def add(found: dict[str, list], jobs: list[str], tasks: list, tokens: int) -> None:
+        lengths = argparse.Namespace(**vars(options) | {"passage_tokens": tokens})
+        for job in jobs:
+            if job != START and not cost_file(folder, job).exists():
+                run_by_turns(own_commands([job], folder), 1, options.threads)
+            if job == START or cost_file(folder, job).exists():
+                found |= score({job: folder / job}, tasks, folder, lengths)
+                with redirect_stdout(None):
+                    report(chosen_by, tested, options)
+
+    for seed in range(options.seeds):
+        jobs = [START] * (seed == 0) + [f"{case}{SEED}{seed}" for case in cases]
+        add(chosen_by, jobs, choice, CHOICE_TOKENS)
+        add(tested, jobs, tests, TEST_TOKENS)
+    report(chosen_by, tested, options)
 
 
 def report(choice: dict[str, list], tests: dict[str, list], options: argparse.Namespace) -> None:
     """What there is so far, in full: a long run may be looked at, and stopped."""
-    own, start = runs_of(tests, CHOSEN), tests[START]
-    means = {
-        what: 100
-        * float(np.mean([[of.score for of in run[part]] for run in own]) - np.mean([of.score for of in start[part]]))
-        for what, part in PARTS.items()
-        if own
-    }
+    own = runs_of(tests, CHOSEN)
+    means = {}
+    for what, metric in PARTS.items() if own else ():
+        start, found = (
+            [of.score for run in runs for of in run if of.metric == metric] for runs in ([tests[START]], own)
+        )
+        means[what] = 100 * float(np.mean(found) - np.mean(start))
     retrieval, others = PARTS
     aims = [
         Aim(f"recipe: points gained, {retrieval}", means.get(retrieval), at_least=LEAST_POINTS),
@@ -265,7 +296,8 @@ def report(choice: dict[str, list], tests: dict[str, list], options: argparse.Na
             for what, scores in (("held out", choice), ("test", tests))
         },
     }
-    write_report("recipe", options, [choice_table(choice, options), test_table(tests, options)], aims, measurements)
+    tables = [choice_table(choice, options), *([test_table(tests, options)] if tests else [])]
+    write_report("recipe", options, tables, aims, measurements)
 
 
 if __name__ == "__main__":

@@ -36,11 +36,19 @@ def prepare_data(folder: Path, options: argparse.Namespace) -> None:
         *("--output_file", folder / "all_passages.jsonl", *extract, options.pmc),
     )
     bioemb("extract", "--kinds", "term_title", "--output_file", folder / "all_terms.jsonl", *extract, options.xml)
-    abstracts, passages = list(read_abstracts(options.texts)), list(read_rows(folder / "all_passages.jsonl"))
-    terms = list(read_rows(folder / "all_terms.jsonl"))
+    passages, terms = read_rows(folder / "all_passages.jsonl"), read_rows(folder / "all_terms.jsonl")
+    if options.generated:
+        output = folder / "all_abstracts.jsonl"
+        bioemb("extract", "--kinds", "title_abstract", "--output_file", output, *extract, options.xml)
+        abstracts = read_rows(output)
+    else:
+        abstracts = list(read_abstracts(options.texts))
     write_choice_tasks(folder / "dev", abstracts, terms, options.questions)
     for name, rows in (("pairs", [*abstracts, *passages]), ("terms", terms)):
         write_rows(folder / f"{name}_with_tests.jsonl", (row for row in rows if not is_held_out(row)))
+        if not rows:  # a generated corpus has no terms
+            write_rows(folder / f"{name}.jsonl", rows)
+            continue
         tests = ["--train_data", folder / f"{name}_with_tests.jsonl", "--output_file", folder / f"{name}.jsonl"]
         bioemb(
             "decontaminate", *tests, "--local_data", joined(folder / "tests", options.tasks), "--task", *options.task
@@ -114,8 +122,9 @@ def write_choice_tasks(folder: Path, abstracts: list[dict], terms: list[dict], q
     of_articles = [(row["query"], row["document"]) for row in abstracts if is_held_out(row)]
     others = [row["document"] for row in abstracts if not is_held_out(row)]
     write_task(folder / "dev-abstracts", of_articles, others)
-    of_terms = [(row["query"], row["document"]) for row in terms if is_held_out(row)]
-    write_task(folder / "dev-terms", of_terms, [row["document"] for row in terms if not is_held_out(row)])
+    if terms:
+        of_terms = [(row["query"], row["document"]) for row in terms if is_held_out(row)]
+        write_task(folder / "dev-terms", of_terms, [row["document"] for row in terms if not is_held_out(row)])
     if questions:
         rows = sorted(zipped_rows(questions), key=lambda row: stable_hash(row["question"] + row["answer"]))
         answers = [(row["question"], row["answer"]) for row in rows]
