@@ -1,0 +1,62 @@
+"""What the recipe is chosen by: tasks whose answers are all marked, spans that stand in their abstracts."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
+
+import recipe_data  # noqa: E402
+from time_shares import REST, kind_of  # noqa: E402
+
+
+def test_a_task_marks_every_document_that_answers_a_query_and_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipe_data, "QUERIES", 2)
+    monkeypatch.setattr(recipe_data, "DOCUMENTS", 4)
+    pairs = [("a", "one"), ("a", "two"), ("b", "two"), ("c", "three")]  # c is one query too many
+    recipe_data.write_task(tmp_path / "dev", pairs, ["other", "two", "more", "beyond"])
+    corpus = {row["_id"]: row["text"] for row in recipe_data.read_rows(tmp_path / "dev" / "corpus.jsonl")}
+    queries = {row["_id"]: row["text"] for row in recipe_data.read_rows(tmp_path / "dev" / "queries.jsonl")}
+    head, *marked = (tmp_path / "dev" / "qrels" / "test.tsv").read_text().splitlines()
+    assert head == "query-id\tcorpus-id\tscore"
+    assert list(corpus.values()) == ["one", "two", "other", "more"]
+    answers = {(queries[query], corpus[document], score) for query, document, score in map(str.split, marked)}
+    assert answers == {("a", "one", "1"), ("a", "two", "1"), ("b", "two", "1")}
+
+
+def test_spans_are_one_to_three_sentences_of_the_abstract(tmp_path):
+    sentences = [f"Sentence {number} has p < 0.{number} in E. coli." for number in range(1, 7)]
+    rows = [
+        {"query": f"title {n}", "document": " ".join(sentences), "kind": "title_abstract", "identity": n}
+        for n in range(200)
+    ]
+    rows += [{**rows[0], "kind": "title_passage"}, {**rows[0], "document": "Too. Short. All."}]
+    recipe_data.write_rows(tmp_path / "pairs.jsonl", rows)
+    found = recipe_data.read_rows(recipe_data.spans(tmp_path))
+    possible = {" ".join(sentences[first : first + count]) for first in range(4) for count in (1, 2, 3)}
+    assert len(found) == 200
+    assert {row["document"] for row in found} == possible
+    assert {row["kind"] for row in found} == {"title_span"}
+    before = (tmp_path / "spans.jsonl").read_bytes()
+    (tmp_path / "spans.jsonl").unlink()
+    assert recipe_data.spans(tmp_path).read_bytes() == before
+
+
+def test_an_article_is_held_out_with_all_that_is_of_it():
+    rows = [{"identity": identity, "kind": kind} for identity in range(1000) for kind in "ab"]
+    held = [row["identity"] for row in rows if recipe_data.is_held_out(row)]
+    assert len(held) == 100 and all(held.count(identity) == 2 for identity in held)
+
+
+def test_operations_are_of_the_kind_that_their_names_say():
+    expected = {
+        "aten::addmm": "products",
+        "mkldnn::_linear_pointwise": "products",
+        "aten::_softmax_backward_data": "softmax, logarithms",
+        "aten::gelu_backward": "activation",
+        "aten::native_layer_norm": "norms",
+        "aten::_fused_adamw_": "optimiser",
+        "aten::copy_": "copies, casts, filling",
+        "aten::add_": "sums, scaling",
+        "InCache": REST,
+    }
+    assert {name: kind_of(name) for name in expected} == expected
