@@ -16,6 +16,7 @@ class Training(NamedTuple):
     query_tokens: int
     passage_tokens: int
     temperature: float
+    others: tuple[Path, ...] = ()  # more files of rows; a batch is of one file
 
 
 def flag_embedding_trainer(training: Training, settings: dict):
@@ -30,7 +31,8 @@ def flag_embedding_trainer(training: Training, settings: dict):
     runner = EncoderOnlyEmbedderRunner(
         EncoderOnlyEmbedderModelArguments(str(training.model)),
         EncoderOnlyEmbedderDataArguments(
-            train_data=[str(training.rows)],
+            train_data=[str(path) for path in (training.rows, *training.others)],
+            same_dataset_within_batch=bool(training.others),
             train_group_size=training.group,
             query_max_len=training.query_tokens,
             passage_max_len=training.passage_tokens,
@@ -51,7 +53,7 @@ def sentence_transformers_trainer(training: Training, settings: dict, mini_batch
 
     It has one length for both sides, the passages'; hardly a title is longer than a query may be.
     """
-    from datasets import Dataset
+    from datasets import Dataset, DatasetDict
     from sentence_transformers import (
         SentenceTransformer,
         SentenceTransformerTrainer,
@@ -67,9 +69,13 @@ def sentence_transformers_trainer(training: Training, settings: dict, mini_batch
         if mini_batch_size
         else losses.MultipleNegativesRankingLoss(model, scale=scale)
     )
-    rows = [json.loads(line) for line in training.rows.read_text(encoding="utf-8").splitlines()]
-    columns = {"anchor": [row["query"] for row in rows], "positive": [row["pos"][0] for row in rows]}
-    for place in range(training.group - 1):
-        columns[f"negative_{place + 1}"] = [row["neg"][place] for row in rows]
+    datasets = {}
+    for path in (training.rows, *training.others):
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        columns = {"anchor": [row["query"] for row in rows], "positive": [row["pos"][0] for row in rows]}
+        for place in range(training.group - 1):
+            columns[f"negative_{place + 1}"] = [row["neg"][place] for row in rows]
+        datasets[path.stem] = Dataset.from_dict(columns)
+    data = DatasetDict(datasets) if training.others else datasets[training.rows.stem]
     arguments = SentenceTransformerTrainingArguments(**QUIET, **settings)
-    return SentenceTransformerTrainer(model, arguments, train_dataset=Dataset.from_dict(columns), loss=loss)
+    return SentenceTransformerTrainer(model, arguments, train_dataset=data, loss=loss)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from measuring import REPOSITORY, chosen, make_parser, own_commands, parse, print_case, run_by_turns
+from peer_training import Training, flag_embedding_trainer, sentence_transformers_trainer
 from quality import (
     GENERATED_TASKS,
     SEED,
@@ -30,8 +31,8 @@ from quality import (
     score,
     with_interval,
 )
-from quality_training import START
-from recipe_data import CHOICE_TASKS, mined_rows, prepare_data, read_rows, spans, write_rows
+from quality_training import OURS, START, run_peer
+from recipe_data import CHOICE_TASKS, mined_rows, prepare_data, read_rows, spans, with_negatives, write_rows
 from reporting import Aim, Table, write_report
 from texts import add_flags
 
@@ -61,6 +62,7 @@ class Recipe:
     queries: int = 64  # of a step
     learning_rate: float = 5e-5
     start_share: float = 0.0
+    package: str = OURS
 
 
 CASES = {
@@ -101,8 +103,10 @@ def run_case(options: argparse.Namespace) -> dict:
     with measured() as use:
         if same:  # the same training, which was the case before
             average(options.folder, f"{same[0]}{SEED}{seed}", recipe.start_share, output)
-        else:
+        elif recipe.package == OURS:
             train(case, recipe, int(seed), output, options)
+        else:
+            train_peer(case, recipe, int(seed), output, options)
     write_json(cost_file(options.folder, options.one), use)
     return use
 
@@ -120,7 +124,6 @@ def train(case: str, recipe: Recipe, seed: int, output: Path, options: argparse.
     from bioemb.config import TrainConfig
     from bioemb.stages.train import run
 
-    examples = options.recipe_examples if case == CHOSEN else options.examples
     run(
         TrainConfig(
             output_dir=str(output),
@@ -136,7 +139,7 @@ def train(case: str, recipe: Recipe, seed: int, output: Path, options: argparse.
             directions=recipe.directions,
             learning_rate=recipe.learning_rate,
             warmup_ratio=0.1,
-            max_steps=examples // recipe.queries,
+            max_steps=steps_of(case, recipe, options),
             average_with_start=recipe.start_share,
             bf16=options.bf16,
             seed=seed,
@@ -145,6 +148,30 @@ def train(case: str, recipe: Recipe, seed: int, output: Path, options: argparse.
             resume_from_checkpoint="no",
         )
     )
+
+
+def train_peer(case: str, recipe: Recipe, seed: int, output: Path, options: argparse.Namespace) -> None:
+    """By the package's own trainer, with what it has of the settings, on the same rows."""
+    make = {"FlagEmbedding": flag_embedding_trainer, "sentence-transformers": sentence_transformers_trainer}
+    rows, *others = (with_negatives(path, recipe.negatives) for path in training_data(options.folder, recipe))
+    lengths, group = (64, options.passage_tokens), 1 + recipe.negatives
+    training = Training(options.folder / START, rows, group, *lengths, recipe.temperature, tuple(others))
+    steps = steps_of(case, recipe, options)
+    settings = {
+        "output_dir": str(output),
+        "per_device_train_batch_size": recipe.queries,
+        "learning_rate": recipe.learning_rate,
+        "warmup_steps": steps // 10,
+        "max_steps": steps,
+        "bf16": options.bf16,
+        "seed": seed,
+        "dataloader_drop_last": True,
+    }
+    run_peer(make[recipe.package](training, settings), output)
+
+
+def steps_of(case: str, recipe: Recipe, options: argparse.Namespace) -> int:
+    return (options.recipe_examples if case.startswith(CHOSEN) else options.examples) // recipe.queries
 
 
 def training_data(folder: Path, recipe: Recipe) -> list[Path]:

@@ -85,6 +85,20 @@ def mined_rows(folder: Path, keep_share: float | None, words: list[str]) -> Path
     return output
 
 
+def with_negatives(path: Path, count: int) -> Path:
+    """The rows as the peers take them: no other keys, and another row's positive for those without hard negatives."""
+    output = path.with_name(f"{path.stem}_peers.jsonl")
+    if not output.exists():
+        rows, random = read_rows(path), Random(0)
+        positives = [row.get("pos") or [row["document"]] for row in rows]
+        drawn = ([random.choice(positives)[0] for _ in range(count)] for _ in rows)
+        kept = (
+            (row["query"], pos, row.get("neg") or neg) for row, pos, neg in zip(rows, positives, drawn, strict=True)
+        )
+        write_rows(output, ({"query": query, "pos": pos, "neg": neg} for query, pos, neg in kept))
+    return output
+
+
 def kept_pairs(folder: Path, keep_share: float | None) -> Path:
     """The pairs of the highest cosines of each kind; all of them where no share is named."""
     output = folder / f"kept_{keep_share}.jsonl"
