@@ -36,7 +36,7 @@ from recipe_data import CHOICE_TASKS, mined_rows, prepare_data, read_rows, spans
 from reporting import Aim, Table, write_report
 from texts import add_flags
 
-BASE, CHOSEN = "base", "recipe"
+BASE, CHOSEN, FRESH = "base", "recipe", "fresh start"
 QUICK = (BASE, "no hard negatives", "0.3 of the start's weights")
 PARTS = {"mean of retrieval": "ndcg_at_10", "mean of similarity": "cosine_spearman"}  # of the test tasks, by metric
 CHOICE_TOKENS, TEST_TOKENS = 128, 256  # longest texts in evaluations
@@ -63,6 +63,7 @@ class Recipe:
     learning_rate: float = 5e-5
     start_share: float = 0.0
     package: str = OURS
+    start: str = START
 
 
 CASES = {
@@ -127,7 +128,7 @@ def train(case: str, recipe: Recipe, seed: int, output: Path, options: argparse.
     run(
         TrainConfig(
             output_dir=str(output),
-            model_name_or_path=str(options.folder / START),
+            model_name_or_path=str(options.folder / recipe.start),
             train_data=tuple(map(str, training_data(options.folder, recipe))),
             same_dataset_within_batch=True,
             train_group_size=1 + recipe.negatives,
@@ -155,7 +156,7 @@ def train_peer(case: str, recipe: Recipe, seed: int, output: Path, options: argp
     make = {"FlagEmbedding": flag_embedding_trainer, "sentence-transformers": sentence_transformers_trainer}
     rows, *others = (with_negatives(path, recipe.negatives) for path in training_data(options.folder, recipe))
     lengths, group = (64, options.passage_tokens), 1 + recipe.negatives
-    training = Training(options.folder / START, rows, group, *lengths, recipe.temperature, tuple(others))
+    training = Training(options.folder / recipe.start, rows, group, *lengths, recipe.temperature, tuple(others))
     steps = steps_of(case, recipe, options)
     settings = {
         "output_dir": str(output),
@@ -189,7 +190,8 @@ def training_data(folder: Path, recipe: Recipe) -> list[Path]:
 
 
 def prepare(options: argparse.Namespace) -> Path:
-    """The folder of this run, with the start, the data and every case's rows in it."""
+    """The folder of this run, with the starts, the data and every case's rows in it."""
+    from bioemb.demo.model import write_starting_encoder
     from bioemb.manifest import work_key
 
     settings = {key: str(value) for key, value in vars(options).items() if key not in NOT_OF_THE_DATA}
@@ -206,13 +208,16 @@ def prepare(options: argparse.Namespace) -> Path:
     prepare_data(folder, options)
     for case in chosen(list(CASES), options):
         training_data(folder, CASES[case])
+        if CASES[case].start == FRESH and not (folder / FRESH / "config.json").exists():
+            texts = [text for row in read_rows(folder / "pairs.jsonl") for text in (row["query"], row["document"])]
+            write_starting_encoder(folder / FRESH, texts)
     return folder
 
 
 def choice_table(scores: dict[str, list], options: argparse.Namespace) -> Table:
     """Every case on what it was chosen by."""
     rows = []
-    for case in (START, *CASES):
+    for case in (START, FRESH, *CASES):
         runs = runs_of(scores, case)
         if runs:
             points = np.array([[100 * of.score for of in run] for run in runs])  # [seeds, tasks]
@@ -225,14 +230,17 @@ def choice_table(scores: dict[str, list], options: argparse.Namespace) -> Table:
 
 
 def test_table(scores: dict[str, list], options: argparse.Namespace) -> Table:
-    """Every case on the test sets, as what it gained over the start."""
-    rows = [[START, None, *(f"{100 * of.score:.2f}" for of in scores[START]), *[None] * len(PARTS)]]
-    for case in CASES:
-        runs = runs_of(scores, case)
-        if runs:
-            rows.append([case, len(runs), *gains(scores[START], runs, options)])
+    """Every start on the test sets in points, and what each case gained over its own."""
+    rows = []
+    for start in (START, FRESH):
+        if start in scores:
+            rows.append([start, None, *(f"{100 * of.score:.2f}" for of in scores[start]), *[None] * len(PARTS)])
+        for case in [case for case, recipe in CASES.items() if recipe.start == start]:
+            runs = runs_of(scores, case)
+            if runs:
+                rows.append([case, len(runs), *gains(scores[start], runs, options)])
     caption = (
-        "The test sets: nDCG@10 or Spearman's correlation of the start in points, and what each case gained [95 % "
+        "The test sets: nDCG@10 or Spearman's correlation of a start in points, and what each case gained over it [95 % "
         "interval over queries or pairs, and over seeds]"
     )
     return Table(caption, ["case", "seeds", *(of.task for of in scores[START]), *PARTS], rows)
@@ -283,21 +291,22 @@ def main() -> None:
     folder = prepare(options)
     there = [name for name in CHOICE_TASKS if (folder / "dev" / name).exists()]
     choice, tests = find_tasks(there, folder / "dev"), find_tasks(options.task, folder / "tests")
+    starts = list(dict.fromkeys([START, *(CASES[case].start for case in cases)]))
     chosen_by: dict[str, list] = {}
     tested: dict[str, list] = {}
 
     def add(found: dict[str, list], jobs: list[str], tasks: list, tokens: int) -> None:
         lengths = argparse.Namespace(**vars(options) | {"passage_tokens": tokens})
         for job in jobs:
-            if job != START and not cost_file(folder, job).exists():
+            if job not in starts and not cost_file(folder, job).exists():
                 run_by_turns(own_commands([job], folder), 1, options.threads)
-            if job == START or cost_file(folder, job).exists():
+            if job in starts or cost_file(folder, job).exists():
                 found |= score({job: folder / job}, tasks, folder, lengths)
                 with redirect_stdout(None):
                     report(chosen_by, tested, options)
 
     for seed in range(options.seeds):
-        jobs = [START] * (seed == 0) + [f"{case}{SEED}{seed}" for case in cases]
+        jobs = starts * (seed == 0) + [f"{case}{SEED}{seed}" for case in cases]
         add(chosen_by, jobs, choice, CHOICE_TOKENS)
         add(tested, jobs, tests, TEST_TOKENS)
     report(chosen_by, tested, options)
