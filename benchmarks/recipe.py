@@ -240,8 +240,8 @@ def test_table(scores: dict[str, list], options: argparse.Namespace) -> Table:
             if runs:
                 rows.append([case, len(runs), *gains(scores[start], runs, options)])
     caption = (
-        "The test sets: nDCG@10 or Spearman's correlation of a start in points, and what each case gained over it [95 % "
-        "interval over queries or pairs, and over seeds]"
+        "The test sets: nDCG@10 or Spearman's correlation of a start in points, and what each case gained over it "
+        "[95 % interval over queries or pairs, and over seeds]"
     )
     return Table(caption, ["case", "seeds", *(of.task for of in scores[START]), *PARTS], rows)
 
