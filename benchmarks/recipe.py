@@ -42,7 +42,7 @@ PARTS = {"mean of retrieval": "ndcg_at_10", "mean of similarity": "cosine_spearm
 CHOICE_TOKENS, TEST_TOKENS = 128, 256  # longest texts in evaluations
 LEAST_POINTS = 3.0  # that the mean of these is to gain
 NOT_OF_THE_DATA = (
-    "json one folder work seeds repeats cases quick threads resamples examples recipe_examples bf16".split()
+    "json one folder work seeds repeats cases quick threads resamples examples recipe_examples bf16 finished".split()
 )
 
 
@@ -66,6 +66,7 @@ class Recipe:
     start: str = START
 
 
+RECIPE = Recipe(spans=True)
 CASES = {
     BASE: Recipe(),
     "rate 2e-5": Recipe(learning_rate=2e-5),
@@ -89,6 +90,10 @@ CASES = {
     "best 0.7 of the pairs": Recipe(keep_share=0.7),
     "no passages of full texts": Recipe(kinds=("title_abstract",)),
     "32 queries a step": Recipe(queries=32),
+    CHOSEN: RECIPE,
+    f"{CHOSEN}, by FlagEmbedding": replace(RECIPE, package="FlagEmbedding"),
+    f"{CHOSEN}, by sentence-transformers": replace(RECIPE, package="sentence-transformers"),
+    f"{CHOSEN}, fresh small encoder": replace(RECIPE, start=FRESH, negatives=0, learning_rate=1e-3, start_share=0.0),
 }
 
 
@@ -274,6 +279,7 @@ def flags_of() -> argparse.ArgumentParser:
     flags.add_argument("--passage_tokens", type=int, default=96, help="in training")
     flags.add_argument("--rows", type=int, default=2000, help="generated articles, where no --tasks are named")
     flags.add_argument("--bf16", action="store_true", help="train and evaluate in bfloat16")
+    flags.add_argument("--finished", action="store_true", help="train nothing more; report what there is")
     flags.add_argument("--resamples", type=int, default=2000, help="of the bootstrap")
     flags.add_argument("--work", type=Path, default=REPOSITORY / "work" / "recipe", help="what is finished stays here")
     flags.set_defaults(dropout=None)
@@ -298,7 +304,7 @@ def main() -> None:
     def add(found: dict[str, list], jobs: list[str], tasks: list, tokens: int) -> None:
         lengths = argparse.Namespace(**vars(options) | {"passage_tokens": tokens})
         for job in jobs:
-            if job not in starts and not cost_file(folder, job).exists():
+            if job not in starts and not cost_file(folder, job).exists() and not options.finished:
                 run_by_turns(own_commands([job], folder), 1, options.threads)
             if job in starts or cost_file(folder, job).exists():
                 found |= score({job: folder / job}, tasks, folder, lengths)
