@@ -1,4 +1,7 @@
-"""What a command sets for its whole process before it works. A library that is imported sets nothing."""
+"""What a command sets for its whole process before it works, and does with its memory between two kinds of work.
+
+A library that is imported sets nothing.
+"""
 
 import ctypes
 import os
@@ -15,3 +18,10 @@ def settle() -> None:
     if set_option is not None:  # not on macOS or musl
         set_option(M_MMAP_MAX, 0)
         set_option(M_TRIM_THRESHOLD, -1)
+
+
+def give_back_memory() -> None:
+    """Hand what is free back to the system: the next kind of work has other sizes, and would not fit into the holes."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)

@@ -18,6 +18,7 @@ from bioemb.log import logger
 from bioemb.manifest import begin, describe, finish, remove_unfinished, work_folder, work_key
 from bioemb.mining import NegativeRule
 from bioemb.mining.faiss_search import require_gpu
+from bioemb.process_settings import give_back_memory
 from bioemb.processes import join_processes, on_all, on_first, require_same, share
 from bioemb.stages.mining_output import write_examples
 from bioemb.stages.mining_search import encode_tables, find_neighbours, read_recall, require_index
@@ -67,6 +68,8 @@ def run(config: MineConfig) -> str:
     }
     with naming_lines([*files, *pool]):
         vectors = encode_tables(encoder, tables, work / f"vectors-{work_key(encoding)}", config)
+    del encoder, models, model  # its weights are memory that the search can use
+    give_back_memory()
     index = [config.index_factory, config.index_parameters, config.use_gpu_for_searching]
     found = work / f"neighbours-{work_key({**encoding, 'index': index, 'k': reach})}"
     neighbours = find_neighbours(vectors, found, reach, config)

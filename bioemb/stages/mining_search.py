@@ -24,6 +24,7 @@ from bioemb.mining import FaissSearcher, NumpySearcher, Searcher, measure_recall
 from bioemb.mining.faiss_search import GPU_LARGEST_K, TRAINING_ROWS, require_gpu
 from bioemb.mining.miner import rescore, search_block
 from bioemb.mining.search import pack
+from bioemb.process_settings import give_back_memory
 from bioemb.processes import on_all, on_first, stretch
 from bioemb.stages.mining_tables import Tables
 
@@ -51,6 +52,7 @@ def encode_tables(encoder: Encoder, tables: Tables, folder: Path, config: MineCo
         blocks = BlockFolder(folder / name, len(texts), BLOCK_ROWS)
         encode_to_blocks(encoder, texts, kind, blocks, batch_tokens=config.batch_tokens, bf16=config.bf16)
         result.append(blocks)
+        give_back_memory()
     return Vectors(*result, tables.searched)
 
 
