@@ -161,7 +161,7 @@ def test_a_text_that_the_model_fails_on_is_named_with_its_line(mining, tmp_path,
     def failing(encoder, token_ids, **settings):
         vectors = encode(encoder, token_ids, **settings)
         wrong = encoder.token_ids([bad], "passage")[0]
-        vectors[[ids == wrong for ids in token_ids]] = np.nan
+        vectors[[list(ids) == wrong for ids in token_ids]] = np.nan
         return vectors
 
     monkeypatch.setattr(encoding, "encode_ids", failing)
