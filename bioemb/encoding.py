@@ -66,7 +66,7 @@ def encode_ids(
                 vectors[torch.from_numpy(rows).to(device)] = batch.float()
 
     packs = bf16 and device.type == "cpu" and not encoder.is_compiled
-    with evaluating(encoder), packed_linears(encoder.backbone, packs):
+    with evaluating(encoder), packed_linears(encoder, packs):
         in_workers(encode, batches, 1 if device.type != "cpu" or encoder.is_compiled else MOST_WORKERS)
     return vectors
 
