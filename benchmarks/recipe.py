@@ -284,7 +284,7 @@ def flags_of() -> argparse.ArgumentParser:
     flags.add_argument("--passage_tokens", type=int, default=96, help="in training")
     flags.add_argument("--rows", type=int, default=2000, help="generated articles, where no --tasks are named")
     flags.add_argument("--bf16", action="store_true", help="train and evaluate in bfloat16")
-    flags.add_argument("--finished", action="store_true", help="train nothing more; report what there is")
+    flags.add_argument("--finished", action="store_true", help="train and score nothing more; report what there is")
     flags.add_argument("--resamples", type=int, default=2000, help="of the bootstrap")
     flags.add_argument("--work", type=Path, default=REPOSITORY / "work" / "recipe", help="what is finished stays here")
     flags.set_defaults(dropout=None)
@@ -311,16 +311,25 @@ def main() -> None:
         for job in jobs:
             if job not in starts and not cost_file(folder, job).exists() and not options.finished:
                 run_by_turns(own_commands([job], folder), 1, options.threads)
+            if options.finished and not is_scored(folder, job, tasks):
+                continue
             if job in starts or cost_file(folder, job).exists():
                 found |= score({job: folder / job}, tasks, folder, lengths)
-                with redirect_stdout(None):
-                    report(chosen_by, tested, options)
+                if not options.finished:
+                    with redirect_stdout(None):
+                        report(chosen_by, tested, options)
 
     for seed in range(options.seeds):
         jobs = starts * (seed == 0) + [f"{case}{SEED}{seed}" for case in cases]
         add(chosen_by, jobs, choice, CHOICE_TOKENS)
         add(tested, jobs, tests, TEST_TOKENS)
     report(chosen_by, tested, options)
+
+
+def is_scored(folder: Path, job: str, tasks: list) -> bool:
+    """Whether this model's scores on all of the tasks are there."""
+    saved = folder / "saves" / "scores" / f"local__{job.replace(SEED, '-').replace(' ', '_')}"
+    return all(any(saved.glob(f"*/{task.metadata.name}.json")) for task in tasks)
 
 
 def report(choice: dict[str, list], tests: dict[str, list], options: argparse.Namespace) -> None:

@@ -35,7 +35,8 @@ def run(config: MineConfig) -> str:
     join_processes()
     rule = make_rule(config)
     files, pool, encoder = on_all(lambda: prepare(config, rule))
-    config = replace(config, bf16=on_first(lambda: choose_bf16(config.bf16, encoder.device)))
+    device = encoder.device
+    config = replace(config, bf16=on_first(lambda: choose_bf16(config.bf16, device)))
     output = Path(config.output_file)
     settings = {**output_settings(config), "pool_files": len(pool)}  # which of the inputs are the pool
     cross_encoder = on_all(lambda: load_reranker(config))
