@@ -50,6 +50,13 @@ class Part(NamedTuple):
             tails = scores.unflatten(0, (-1, self.texts))[..., self.shortest :]
             tails.masked_fill_(self.beyond, -torch.inf)
 
+    def added(self, dtype: torch.dtype) -> Tensor | None:
+        """What is to be added to scores to the same end, [1, texts, length, length]; None: nothing."""
+        if self.beyond is None:
+            return None
+        tails = torch.zeros(self.beyond.shape, dtype=dtype).masked_fill_(self.beyond, -torch.inf)
+        return F.pad(tails, (self.shortest, 0)).expand(-1, self.length, -1)[None]
+
 
 @lru_cache(maxsize=64)  # of the rows in work: their layers divide them alike
 def divide(lengths: tuple[int, ...], heads: int, scores: int) -> tuple[Part, ...]:

@@ -2,10 +2,12 @@
 
 On CUDA in half precision the whole row is one call of torch's variable-length kernel. On a CPU in half precision each
 part of the row (`attention_parts.py`) goes through plain products, its scores staying in a core's cache (`InCache`); in
-float32, and with dropout, each run of equally long texts through torch's own attention for CPUs, as fast there.
+float32, and with dropout, each run of equally long texts through torch's own attention for CPUs, as fast there. With
+AMX that is the faster one in bfloat16, too, forwards, and computes each part.
 """
 
 from collections.abc import Iterator
+from functools import cache
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -74,11 +76,11 @@ def attend(
 class InCache(torch.autograd.Function):
     """Softmax attention, a megabyte of scores at a time; the backward pass makes them again rather than keep them.
 
-    query, key, value: [heads, T, width]; the result: [T, heads, width]. In bfloat16 on a CPU, the forward pass of
-    equally long texts is 0.8 to 1.3 times as fast as by torch's kernel, which takes no texts of differing lengths at
-    once, the backward pass 1.5 (texts of 512 tokens) to 7 times (of 32). Scores are rounded to bfloat16: results are
-    within 1.3 % of float64's largest, torch's within 0.3 % (`benchmarks/attention.py`). Of thousands of tokens it is
-    one head's scores.
+    query, key, value: [heads, T, width]; the result: [T, heads, width]. In bfloat16 on a CPU without AMX, the forward
+    pass of equally long texts is 0.8 to 1.3 times as fast as by torch's kernel, the backward pass 1.5 (texts of 512
+    tokens) to 7 times (of 32). Scores are rounded to bfloat16: results are within 1.3 % of float64's largest, torch's
+    within 0.3 % (`benchmarks/attention.py`). With AMX the forward pass is by torch's kernel. Of thousands of tokens it
+    is one head's scores.
     """
 
     @staticmethod
@@ -89,9 +91,10 @@ class InCache(torch.autograd.Function):
         ctx.how = lengths, scaling, causal
         result = _empty_rows(query)
         with torch.autocast(query.device.type, enabled=False):  # it would take the softmax to float32
+            attended = _by_kernel if kernel_is_faster(query) else _by_products
             for part in _parts(lengths, query):
                 q, k, v = (part.take(x) for x in (query, key, value))
-                part.put(torch.bmm(_weights(q * scaling, k, part, causal), v), result)
+                part.put(attended(q, k, v, part, scaling, causal), result)
         return result
 
     @staticmethod
@@ -123,6 +126,28 @@ def _runs(lengths: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
 
 def _parts(lengths: tuple[int, ...], query: Tensor) -> tuple[Part, ...]:
     return divide(lengths, query.shape[0], SCORE_BYTES // query.element_size())
+
+
+def kernel_is_faster(query: Tensor) -> bool:
+    """Whether torch's attention for CPUs is worth it, forwards: its products are AMX's where there is AMX."""
+    return query.dtype == torch.bfloat16 and query.device.type == "cpu" and has_amx()
+
+
+@cache
+def has_amx() -> bool:
+    return bool(hasattr(torch.cpu, "get_capabilities") and torch.cpu.get_capabilities().get("amx_bf16"))
+
+
+def _by_kernel(query: Tensor, key: Tensor, value: Tensor, part: Part, scaling: float, causal: bool) -> Tensor:
+    """Attention [heads * texts, length, width] of a part; causal, keys without a token come after all that have one."""
+    query, key, value = (x.unflatten(0, (-1, part.texts)) for x in (query, key, value))
+    mask = None if causal else part.added(query.dtype)
+    result = F.scaled_dot_product_attention(query, key, value, mask, scale=scaling, is_causal=causal)
+    return result.flatten(0, 1)
+
+
+def _by_products(query: Tensor, key: Tensor, value: Tensor, part: Part, scaling: float, causal: bool) -> Tensor:
+    return torch.bmm(_weights(query * scaling, key, part, causal), value)
 
 
 def _weights(query: Tensor, key: Tensor, part: Part, causal: bool) -> Tensor:
