@@ -42,9 +42,7 @@ PARTS = {"mean of retrieval": "ndcg_at_10", "mean of similarity": "cosine_spearm
 CHOICE_TOKENS, TEST_TOKENS = 128, 256  # longest texts in evaluations
 AT_ONCE = 64  # queries whose graph is in memory
 LEAST_POINTS = 3.0  # that the mean of these is to gain
-NOT_OF_THE_DATA = (
-    "json one folder work seeds repeats cases quick threads resamples examples recipe_examples bf16 finished".split()
-)
+NOT_OF_THE_DATA = "json one folder work seeds repeats cases quick threads resamples examples recipe_examples bf16 choose finished".split()
 
 
 @dataclass(frozen=True)
@@ -278,12 +276,13 @@ def flags_of() -> argparse.ArgumentParser:
     )
     flags.add_argument("--tasks", type=Path, nargs="+", help="folders with the test sets")
     flags.add_argument("--task", nargs="+", help=f"their names (default: {' '.join(TASKS)})")
-    flags.add_argument("--seeds", type=int, default=3)
+    flags.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     flags.add_argument("--examples", type=int, default=2048, help="queries that a training sees")
     flags.add_argument("--recipe_examples", type=int, default=8192, help=f"queries that {CHOSEN} sees")
     flags.add_argument("--passage_tokens", type=int, default=96, help="in training")
     flags.add_argument("--rows", type=int, default=2000, help="generated articles, where no --tasks are named")
     flags.add_argument("--bf16", action="store_true", help="train and evaluate in bfloat16")
+    flags.add_argument("--choose", action="store_true", help="score on what is held out, not on the test sets")
     flags.add_argument("--finished", action="store_true", help="train and score nothing more; report what there is")
     flags.add_argument("--resamples", type=int, default=2000, help="of the bootstrap")
     flags.add_argument("--work", type=Path, default=REPOSITORY / "work" / "recipe", help="what is finished stays here")
@@ -292,7 +291,7 @@ def flags_of() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    options = parse(flags_of(), examples=256, recipe_examples=512, seeds=1, rows=600, cases=list(QUICK))
+    options = parse(flags_of(), examples=256, recipe_examples=512, seeds=[0], rows=600, cases=list(QUICK))
     cases = chosen(list(CASES), options)
     if options.one:
         print_case({options.one: run_case}, options)
@@ -319,9 +318,9 @@ def main() -> None:
                     with redirect_stdout(None):
                         report(chosen_by, tested, options)
 
-    for seed in range(options.seeds):
-        jobs = starts * (seed == 0) + [f"{case}{SEED}{seed}" for case in cases]
-        add(chosen_by, jobs, choice, CHOICE_TOKENS)
+    jobs = starts + [f"{case}{SEED}{seed}" for seed in options.seeds for case in cases]
+    add(chosen_by, jobs, choice, CHOICE_TOKENS)
+    if not options.choose:
         add(tested, jobs, tests, TEST_TOKENS)
     report(chosen_by, tested, options)
 

@@ -1,7 +1,8 @@
 """The data of `recipe.py`: pairs of titles, passages and terms, a slice of the articles held out, hard negatives.
 
-An article is held out by the hash of its identity, and everything of it with it. What is held out becomes three local
-tasks to choose by: titles asked of abstracts, terms of titles, and questions of answers that nothing is trained on.
+An article is held out by the hash of its identity, and everything of it with it. What is held out becomes local tasks
+to choose by: titles asked of abstracts, terms of titles, and questions, which nothing is trained on, of whole answers
+and of a sentence or two of other answers.
 What repeats a query of the evaluation is left out of all. Each step is a bioemb command, and goes on where it stopped.
 """
 
@@ -23,7 +24,8 @@ from bioemb.records import stable_hash
 HELD_OUT = 20  # one article of so many
 QUERIES, DOCUMENTS = 400, 1500  # of a task to choose by, at most
 SENTENCE_END = re.compile(r"(?<=[a-z0-9)%][.?!]) (?=[A-Z])")
-CHOICE_TASKS = ("dev-abstracts", "dev-terms", "dev-questions")
+SNIPPET_QUERIES, SNIPPETS = 1000, 6000  # of the task with sentences of answers
+CHOICE_TASKS = ("dev-abstracts", "dev-terms", "dev-questions", "dev-snippets")
 
 
 def prepare_data(folder: Path, options: argparse.Namespace) -> None:
@@ -142,17 +144,31 @@ def write_choice_tasks(folder: Path, abstracts: list[dict], terms: list[dict], q
     if questions:
         rows = sorted(zipped_rows(questions), key=lambda row: stable_hash(row["question"] + row["answer"]))
         answers = [(row["question"], row["answer"]) for row in rows]
-        write_task(folder / "dev-questions", answers[:DOCUMENTS], [])
+        write_task(folder / "dev-questions", answers[:DOCUMENTS], [answer for _, answer in answers[:DOCUMENTS]])
+        snippets = [(question, snippet(question, answer)) for question, answer in answers[DOCUMENTS:]]
+        others = [text for _, text in snippets]
+        write_task(folder / "dev-snippets", snippets, others, SNIPPET_QUERIES, SNIPPETS)
 
 
-def write_task(folder: Path, pairs: list[tuple[str, str]], others: list[str]) -> None:
+def snippet(question: str, answer: str) -> str:
+    """One or two sentences of an answer, as evaluations on snippets have them."""
+    sentences = SENTENCE_END.split(answer)
+    random = Random(stable_hash(question))
+    first = random.randrange(len(sentences))
+    return " ".join(sentences[first : first + random.randint(1, 2)])
+
+
+def write_task(
+    folder: Path, pairs: list[tuple[str, str]], others: list[str], queries: int = QUERIES, documents: int = DOCUMENTS
+) -> None:
     """A task in the BEIR layout: some of the pairs' queries; their documents among others, all that answer marked."""
-    queries = list(dict.fromkeys(query for query, _ in pairs))[:QUERIES]
-    asked = set(queries)
-    documents = list(dict.fromkeys([document for query, document in pairs if query in asked] + others))[:DOCUMENTS]
-    place = {document: str(number) for number, document in enumerate(documents)}
-    number_of = {query: f"q{number}" for number, query in enumerate(queries)}
-    answers = dict.fromkeys((number_of[query], place[document]) for query, document in pairs if query in asked)
+    asked = list(dict.fromkeys(query for query, _ in pairs))[:queries]
+    number_of = {query: f"q{number}" for number, query in enumerate(asked)}
+    found = dict.fromkeys([document for query, document in pairs if query in number_of] + others)
+    place = {document: str(number) for number, document in enumerate(list(found)[:documents])}
+    answers = dict.fromkeys(
+        (number_of[query], place[document]) for query, document in pairs if query in number_of and document in place
+    )
     write_rows(folder / "corpus.jsonl", ({"_id": of, "title": "", "text": text} for text, of in place.items()))
     write_rows(folder / "queries.jsonl", ({"_id": of, "text": text} for text, of in number_of.items()))
     lines = ["query-id\tcorpus-id\tscore", *(f"{query}\t{document}\t1" for query, document in answers)]

@@ -9,11 +9,9 @@ import recipe_data  # noqa: E402
 from time_shares import REST, kind_of  # noqa: E402
 
 
-def test_a_task_marks_every_document_that_answers_a_query_and_no_other(tmp_path, monkeypatch):
-    monkeypatch.setattr(recipe_data, "QUERIES", 2)
-    monkeypatch.setattr(recipe_data, "DOCUMENTS", 4)
+def test_a_task_marks_every_document_that_answers_a_query_and_no_other(tmp_path):
     pairs = [("a", "one"), ("a", "two"), ("b", "two"), ("c", "three")]  # c is one query too many
-    recipe_data.write_task(tmp_path / "dev", pairs, ["other", "two", "more", "beyond"])
+    recipe_data.write_task(tmp_path / "dev", pairs, ["other", "two", "more", "beyond"], 2, 4)
     corpus = {row["_id"]: row["text"] for row in recipe_data.read_rows(tmp_path / "dev" / "corpus.jsonl")}
     queries = {row["_id"]: row["text"] for row in recipe_data.read_rows(tmp_path / "dev" / "queries.jsonl")}
     head, *marked = (tmp_path / "dev" / "qrels" / "test.tsv").read_text().splitlines()
