@@ -42,7 +42,9 @@ PARTS = {"mean of retrieval": "ndcg_at_10", "mean of similarity": "cosine_spearm
 CHOICE_TOKENS, TEST_TOKENS = 128, 256  # longest texts in evaluations
 AT_ONCE = 64  # queries whose graph is in memory
 LEAST_POINTS = 3.0  # that the mean of these is to gain
-NOT_OF_THE_DATA = "json one folder work seeds repeats cases quick threads resamples examples recipe_examples bf16 choose finished".split()
+OF_ONE_RUN = "json one folder work repeats cases quick threads finished".split()
+OF_SCORES = "seeds resamples examples recipe_examples bf16 choose".split()
+NOT_OF_THE_DATA = OF_ONE_RUN + OF_SCORES
 
 
 @dataclass(frozen=True)
