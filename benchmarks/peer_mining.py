@@ -92,5 +92,5 @@ def with_sentence_transformers(
         use_faiss=True,
         verbose=False,
     )
-    names = [f"negative_{place}" for place in range(1, window.count + 1)] if window.count > 1 else ["negative"]
+    names = [name for name in mined.column_names if name.startswith("negative")]
     return {row["query"]: [row[name] for name in names] for row in mined}

@@ -6,8 +6,8 @@
 Titles with their abstracts (`--texts`), passages of full texts (`--pmc`) and terms with titles (`--xml`) are filtered,
 mined and trained on by bioemb's commands. Each case but the last changes one setting of `base` and sees as many
 queries; it is chosen by the tasks that `recipe_data.py` makes of what is held out, and never by the test sets, whose
-queries are taken out of the training data. `recipe` is what was chosen, on more queries. What is finished stays in
-`--work`: run it again and it goes on; cases without all seeds are shown with those that they have.
+queries are taken out of the training data. `recipe` is what was chosen. What is finished stays in `--work`: run it
+again and it goes on; cases without all seeds are shown with those that they have.
 """
 
 import argparse
@@ -43,7 +43,7 @@ CHOICE_TOKENS, TEST_TOKENS = 128, 256  # longest texts in evaluations
 AT_ONCE = 64  # queries whose graph is in memory
 LEAST_POINTS = 3.0  # that the mean of these is to gain
 OF_ONE_RUN = "json one folder work repeats cases quick threads finished".split()
-OF_SCORES = "seeds resamples examples recipe_examples bf16 choose".split()
+OF_SCORES = "seeds resamples examples bf16 choose".split()
 NOT_OF_THE_DATA = OF_ONE_RUN + OF_SCORES
 
 
@@ -67,7 +67,7 @@ class Recipe:
     start: str = START
 
 
-RECIPE = Recipe(spans=True, queries=256, directions="both", start_share=0.3)
+RECIPE = Recipe(ranks="1-30", start_share=0.3)
 CASES = {
     BASE: Recipe(),
     "rate 2e-5": Recipe(learning_rate=2e-5),
@@ -112,9 +112,9 @@ def run_case(options: argparse.Namespace) -> dict:
         if same:  # the same training, which was the case before
             average(options.folder, f"{same[0]}{SEED}{seed}", recipe.start_share, output)
         elif recipe.package == OURS:
-            train(case, recipe, int(seed), output, options)
+            train(recipe, int(seed), output, options)
         else:
-            train_peer(case, recipe, int(seed), output, options)
+            train_peer(recipe, int(seed), output, options)
     write_json(cost_file(options.folder, options.one), use)
     return use
 
@@ -128,7 +128,7 @@ def average(folder: Path, trained: str, share: float, output: Path) -> None:
     encoder.save(output)
 
 
-def train(case: str, recipe: Recipe, seed: int, output: Path, options: argparse.Namespace) -> None:
+def train(recipe: Recipe, seed: int, output: Path, options: argparse.Namespace) -> None:
     from bioemb.config import TrainConfig
     from bioemb.stages.train import run
 
@@ -147,7 +147,7 @@ def train(case: str, recipe: Recipe, seed: int, output: Path, options: argparse.
             directions=recipe.directions,
             learning_rate=recipe.learning_rate,
             warmup_ratio=0.1,
-            max_steps=steps_of(case, recipe, options),
+            max_steps=steps_of(recipe, options),
             average_with_start=recipe.start_share,
             bf16=options.bf16,
             seed=seed,
@@ -158,12 +158,12 @@ def train(case: str, recipe: Recipe, seed: int, output: Path, options: argparse.
     )
 
 
-def train_peer(case: str, recipe: Recipe, seed: int, output: Path, options: argparse.Namespace) -> None:
+def train_peer(recipe: Recipe, seed: int, output: Path, options: argparse.Namespace) -> None:
     """By the package's own trainer, with what it has of the settings, on the same rows."""
     rows, *others = (with_negatives(path, recipe.negatives) for path in training_data(options.folder, recipe))
     lengths, group = (64, options.passage_tokens), 1 + recipe.negatives
     training = Training(options.folder / recipe.start, rows, group, *lengths, recipe.temperature, tuple(others))
-    steps = steps_of(case, recipe, options)
+    steps = steps_of(recipe, options)
     settings = {
         "output_dir": str(output),
         "per_device_train_batch_size": recipe.queries,
@@ -181,8 +181,8 @@ def train_peer(case: str, recipe: Recipe, seed: int, output: Path, options: argp
     run_peer(trainer, output)
 
 
-def steps_of(case: str, recipe: Recipe, options: argparse.Namespace) -> int:
-    return (options.recipe_examples if case.startswith(CHOSEN) else options.examples) // recipe.queries
+def steps_of(recipe: Recipe, options: argparse.Namespace) -> int:
+    return options.examples // recipe.queries
 
 
 def training_data(folder: Path, recipe: Recipe) -> list[Path]:
@@ -234,7 +234,7 @@ def choice_table(scores: dict[str, list], options: argparse.Namespace) -> Table:
             rows.append([case, len(runs), *map(mean_and_spread, (*points.T, points.mean(axis=1)))])
     caption = (
         "Held-out articles, and questions, nDCG@10 in points, the mean (least, most) of the seeds; "
-        f"{options.examples:,} queries a training, of {CHOSEN} {options.recipe_examples:,}"
+        f"{options.examples:,} queries a training"
     )
     return Table(caption, ["case", "seeds", *(of.task for of in scores[START]), "mean"], rows)
 
@@ -280,7 +280,6 @@ def flags_of() -> argparse.ArgumentParser:
     flags.add_argument("--task", nargs="+", help=f"their names (default: {' '.join(TASKS)})")
     flags.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     flags.add_argument("--examples", type=int, default=2048, help="queries that a training sees")
-    flags.add_argument("--recipe_examples", type=int, default=8192, help=f"queries that {CHOSEN} sees")
     flags.add_argument("--passage_tokens", type=int, default=96, help="in training")
     flags.add_argument("--rows", type=int, default=2000, help="generated articles, where no --tasks are named")
     flags.add_argument("--bf16", action="store_true", help="train and evaluate in bfloat16")
@@ -293,7 +292,7 @@ def flags_of() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    options = parse(flags_of(), examples=256, recipe_examples=512, seeds=[0], rows=600, cases=list(QUICK))
+    options = parse(flags_of(), examples=256, seeds=[0], rows=600, cases=list(QUICK))
     cases = chosen(list(CASES), options)
     if options.one:
         print_case({options.one: run_case}, options)

@@ -56,15 +56,15 @@ def where(result: dict) -> str:
 
 
 def aims_table(results: dict[str, dict]) -> str:
-    """All aims, those that were missed first."""
-    rows = [aim_cells(aim) for result in results.values() for aim in result["aims"]]
-    return markdown(Table("", AIM_COLUMNS, sorted(rows, key=lambda row: ("missed" not in row[-1], row[-1] != "met"))))
+    """All aims with the results that they are of, those that were missed first."""
+    rows = [[*aim_cells(aim), name] for name, result in results.items() for aim in result["aims"]]
+    rows.sort(key=lambda row: ("missed" not in row[-2], row[-2] != "met"))
+    return markdown(Table("", (*AIM_COLUMNS, "results"), rows))
 
 
 def read_results(folder: Path) -> dict[str, dict]:
-    """What each program wrote, by its name."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
-    return {result["name"]: result for result in found}
+    """What the programs wrote, by the files' names: of one program there may be several, of other sizes or machines."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
 
 
 def main() -> int:
