@@ -39,14 +39,16 @@ format: install
 
 # A program that fails does not stop the others. MODEL, TEXTS, XML, PMC, QUESTIONS and TASKS: an encoder's folder, a file
 # of abstracts, PubMed's XML, full texts, a file of questions and answers, folders of local evaluation tasks.
-BENCHMARKS := search attention loss extract false_negatives mine_memory curves time_shares encode step peers_curve mine \
-	quality recipe
-MODEL_FLAGS = $(if $(MODEL),--model $(MODEL)) $(if $(TEXTS),--texts $(TEXTS))
+BENCHMARKS := search attention loss extract false_negatives mine_memory curves restart time_shares encode step \
+	peers_curve filter mine end_to_end quality recipe
+MODEL_FLAG = $(if $(MODEL),--model $(MODEL))
+MODEL_FLAGS = $(MODEL_FLAG) $(if $(TEXTS),--texts $(TEXTS))
 XML_FLAGS = $(if $(XML),--input $(XML))
 TASK_FLAGS = $(if $(TASKS),--tasks $(TASKS))
 RECIPE_FLAGS = $(if $(PMC),--pmc $(PMC) --xml $(XML) --questions $(QUESTIONS))
-ON_MODEL := time_shares encode step peers_curve mine quality recipe
-flags_of = $(if $(filter extract,$(1)),$(XML_FLAGS)) $(if $(filter $(ON_MODEL),$(1)),$(MODEL_FLAGS)) \
+ON_MODEL := restart time_shares encode step peers_curve filter mine quality recipe
+flags_of = $(if $(filter extract restart end_to_end,$(1)),$(XML_FLAGS)) $(if $(filter $(ON_MODEL),$(1)),$(MODEL_FLAGS)) \
+	$(if $(filter end_to_end,$(1)),$(MODEL_FLAG)) \
 	$(if $(filter quality recipe,$(1)),$(TASK_FLAGS)) $(if $(filter recipe,$(1)),$(RECIPE_FLAGS))
 run_benchmark = echo "== $(1)"; $(BIN)/python benchmarks/$(1).py $(2) $(call flags_of,$(1)) || failed="$$failed $(1)";
 end_benchmarks = test -z "$$failed" || { echo "failed:$$failed"; exit 1; }

@@ -42,6 +42,7 @@ PARTS = {"mean of retrieval": "ndcg_at_10", "mean of similarity": "cosine_spearm
 CHOICE_TOKENS, TEST_TOKENS = 128, 256  # longest texts in evaluations
 AT_ONCE = 64  # queries whose graph is in memory
 LEAST_POINTS = 3.0  # that the mean of these is to gain
+LEAST_CASES = 5  # for a correlation over them
 OF_ONE_RUN = "json one folder work repeats cases quick threads finished".split()
 OF_SCORES = "seeds resamples examples bf16 choose".split()
 NOT_OF_THE_DATA = OF_ONE_RUN + OF_SCORES
@@ -230,7 +231,7 @@ def choice_table(scores: dict[str, list], options: argparse.Namespace) -> Table:
     for case in (START, FRESH, *CASES):
         runs = runs_of(scores, case)
         if runs:
-            points = np.array([[100 * of.score for of in run] for run in runs])  # [seeds, tasks]
+            points = points_of(scores, case)
             rows.append([case, len(runs), *map(mean_and_spread, (*points.T, points.mean(axis=1)))])
     caption = (
         "Held-out articles, and questions, nDCG@10 in points, the mean (least, most) of the seeds; "
@@ -254,6 +255,35 @@ def test_table(scores: dict[str, list], options: argparse.Namespace) -> Table:
         "[95 % interval over queries or pairs, and over seeds]"
     )
     return Table(caption, ["case", "seeds", *(of.task for of in scores[START]), *PARTS], rows)
+
+
+def agreement_table(choice: dict[str, list], tests: dict[str, list]) -> Table | None:
+    """Whether what is held out orders the cases as the test sets do: it was not chosen by this, which looks at them."""
+    from scipy.stats import spearmanr
+
+    both = [case for case, of in CASES.items() if of.start == START and runs_of(choice, case) and runs_of(tests, case)]
+    if len(both) < LEAST_CASES:
+        return None
+    held_out = np.array([points_of(choice, case).mean(axis=0) for case in both])  # [cases, tasks]
+    names = [of.task for of in choice[START]]
+    columns = dict(zip(names, held_out.T, strict=True)) | {"mean": held_out.mean(axis=1)}
+    means = [
+        np.array([points_of(tests, case)[:, places_of(tests, metric)].mean() for case in both])
+        for metric in PARTS.values()
+    ]
+    rows = [[name, *(f"{spearmanr(values, mean).statistic:.2f}" for mean in means)] for name, values in columns.items()]
+    caption = f"Rank correlation over {len(both)} cases of what is held out with the test sets"
+    return Table(caption, ["held out", *PARTS], rows)
+
+
+def points_of(scores: dict[str, list], case: str) -> np.ndarray:
+    """[seeds, tasks]"""
+    return np.array([[100 * of.score for of in run] for run in runs_of(scores, case)])
+
+
+def places_of(scores: dict[str, list], metric: str) -> list[int]:
+    """Of the tasks of this metric."""
+    return [place for place, of in enumerate(scores[START]) if of.metric == metric]
 
 
 def gains(start: list, runs: list, options: argparse.Namespace) -> list[str]:
@@ -353,7 +383,10 @@ def report(choice: dict[str, list], tests: dict[str, list], options: argparse.Na
             for what, scores in (("held out", choice), ("test", tests))
         },
     }
-    tables = [choice_table(choice, options), *([test_table(tests, options)] if tests else [])]
+    tables = [choice_table(choice, options)]
+    if tests:
+        agreement = agreement_table(choice, tests)
+        tables += [test_table(tests, options), *([agreement] if agreement else [])]
     write_report("recipe", options, tables, aims, measurements)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
+import recipe  # noqa: E402
 import recipe_data  # noqa: E402
 from time_shares import REST, kind_of  # noqa: E402
 
@@ -58,3 +59,24 @@ def test_operations_are_of_the_kind_that_their_names_say():
         "InCache": REST,
     }
     assert {name: kind_of(name) for name in expected} == expected
+
+
+def test_agreement_is_one_where_what_is_held_out_orders_the_cases_as_the_tests_do():
+    from types import SimpleNamespace
+
+    def scored(*pairs):
+        return [SimpleNamespace(task=task, metric=metric, score=value) for task, metric, value in pairs]
+
+    cases = list(recipe.CASES)[:5]
+    choice = {"start": scored(("like", "ndcg_at_10", 0.0), ("unlike", "ndcg_at_10", 0.0))}
+    tests = {"start": scored(("a", "ndcg_at_10", 0.0), ("b", "ndcg_at_10", 0.0), ("c", "cosine_spearman", 0.0))}
+    for number, case in enumerate(cases):
+        choice[f"{case}, seed 0"] = scored(("like", "ndcg_at_10", number), ("unlike", "ndcg_at_10", -2 * number))
+        tests[f"{case}, seed 0"] = scored(
+            ("a", "ndcg_at_10", number), ("b", "ndcg_at_10", number), ("c", "cosine_spearman", -number)
+        )
+    table = recipe.agreement_table(choice, tests)
+    assert table.columns == ["held out", "mean of retrieval", "mean of similarity"]
+    assert table.rows == [["like", "1.00", "-1.00"], ["unlike", "-1.00", "1.00"], ["mean", "-1.00", "1.00"]]
+    del tests[f"{cases[0]}, seed 0"]
+    assert recipe.agreement_table(choice, tests) is None  # too few
