@@ -108,10 +108,11 @@ def run_case(options: argparse.Namespace) -> dict:
 
     case, seed = options.one.rsplit(SEED, 1)
     recipe, output = CASES[case], options.folder / options.one
-    same = [name for name, other in CASES.items() if recipe.start_share and replace(recipe, start_share=0) == other]
+    alone = [name for name, other in CASES.items() if recipe.start_share and replace(recipe, start_share=0) == other]
+    trained = [job for name in alone if cost_file(options.folder, job := f"{name}{SEED}{seed}").exists()]
     with measured() as use:
-        if same:  # the same training, which was the case before
-            average(options.folder, f"{same[0]}{SEED}{seed}", recipe.start_share, output)
+        if trained:  # the same training without averaging, which was a case before
+            average(options.folder, trained[0], recipe.start_share, output)
         elif recipe.package == OURS:
             train(recipe, int(seed), output, options)
         else:
