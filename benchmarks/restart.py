@@ -147,9 +147,12 @@ def kill_often(case: str, folder: Path, options: argparse.Namespace) -> dict:
             kills += 1
             continue
         finished += 1
-        wrong += hashes(killed) != hashes(whole) or bool(list(killed.parent.rglob(".*")))
+        left_over = [path.name for path in killed.parent.rglob(".*")]
+        differs = hashes(killed) != hashes(whole)
+        wrong += differs or bool(left_over)
         shutil.rmtree(killed.parent)
-        print(f"{case}: {kills} kills, {finished} outputs, {wrong} differ", file=sys.stderr, flush=True)
+        what = f"{'other' if differs else 'the same'} bytes, left over: {', '.join(left_over) or 'nothing'}"
+        print(f"{case}: {kills} kills, output {finished}: {what}", file=sys.stderr, flush=True)
     megabytes = sum(path.stat().st_size for path in products(whole)) / 1e6
     return {"kills": kills, "seconds": seconds, "outputs": finished, "mb": megabytes, "differ": wrong}
 

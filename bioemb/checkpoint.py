@@ -31,6 +31,17 @@ def folder_of(output_dir: str | Path, step: int) -> Path:
     return Path(output_dir) / f"{PREFIX}{step}"
 
 
+def aside_of(folder: Path) -> Path:
+    """Where a checkpoint stands while it is written."""
+    return folder.with_name(f".{folder.name}.part")
+
+
+def remove_leftovers(output_dir: str | Path) -> None:
+    """Delete what stands aside of a run that was killed: nothing of it may get into a later checkpoint."""
+    for folder in Path(output_dir).glob(aside_of(Path(f"{PREFIX}*")).name):
+        shutil.rmtree(folder)
+
+
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
     """The optimiser's state by parameter number and name: `17.exp_avg`."""
     state = optimizer.state_dict()["state"]

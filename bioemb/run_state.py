@@ -59,7 +59,7 @@ class RunState(NamedTuple):
 
     def save(self, folder: Path, step: int) -> None:
         """Write a checkpoint aside and rename it; a call for all processes."""
-        aside, whole = folder.with_name(f".{folder.name}.part"), self.whole()
+        aside, whole = checkpoint.aside_of(folder), self.whole()
         if self.accelerator.is_main_process:
             whole.save(aside)
             self._write(aside, step)

@@ -174,3 +174,15 @@ def test_another_setting_is_refused_until_overwritten(config):
 def test_old_checkpoints_go(config):
     train.run(replace(config, save_steps=1, save_total_limit=2))
     assert [path.name for path in checkpoint.list_checkpoints(config.output_dir)] == ["checkpoint-6", "checkpoint-7"]
+
+
+def test_nothing_that_a_killed_run_was_writing_gets_into_a_checkpoint_or_stays(config):
+    output = Path(config.output_dir)
+    half = output / ".checkpoint-7.part"
+    half.mkdir(parents=True)
+    for path in (half / "average.safetensors", half / ".trainer_state.json.99.part", output / ".README.md.99.part"):
+        path.write_text("half")
+    train.run(replace(config, save_steps=7))
+    assert not list(output.rglob(".*"))
+    assert checkpoint.list_checkpoints(output) == [output / "checkpoint-7"]
+    assert not (output / "checkpoint-7" / "average.safetensors").exists()

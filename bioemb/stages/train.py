@@ -10,7 +10,7 @@ import torch
 from bioemb import checkpoint
 from bioemb.config import TrainConfig
 from bioemb.errors import BioembError, ConfigError
-from bioemb.files import RECORD_SUFFIXES, list_files
+from bioemb.files import RECORD_SUFFIXES, list_files, remove_leftovers
 from bioemb.flags import nearest, output_settings
 from bioemb.hub_upload import check_login, push
 from bioemb.log import logger
@@ -238,7 +238,12 @@ def _describe(config: TrainConfig, encoder: "Encoder", guide: "Encoder | None", 
 
 
 def _begin(output: Path, description: dict, config: TrainConfig) -> bool:
-    """`manifest.begin`; what an overwritten run of other settings left is removed, so that nothing goes on from it."""
+    """`manifest.begin`; what an overwritten run of other settings left is removed, so that nothing goes on from it.
+
+    So is what a killed run was writing.
+    """
+    remove_leftovers(output)
+    checkpoint.remove_leftovers(output)
     found = read_manifest(output)
     if config.overwrite_output_dir and (found is None or differences(found, description)):
         for path in [*checkpoint.list_checkpoints(output), output / "metrics.jsonl"]:
