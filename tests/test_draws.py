@@ -64,4 +64,4 @@ def test_streams_are_splitmix64():
 
 def test_drawing_more_than_there_are_gives_all_that_are_allowed():
     stream = streams(1, np.array([8]))
-    assert sorted(draw_distinct(stream, 1000, 30, lambda ids: ids % 100 == 7)) == list(range(7, 1000, 100))
+    assert sorted(draw_distinct(stream, 1000, 30, lambda ids: ids % 100 == 7, 1000)) == list(range(7, 1000, 100))

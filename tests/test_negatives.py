@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from naive_miner import Case, lopsided_case, naive_miner, random_rule
+from naive_miner import Case, lopsided_case, naive_miner, naive_reason, random_rule
 
 from bioemb.errors import ConfigError
 from bioemb.mining import Context, NegativeRule, negatives, select_negatives
@@ -71,6 +71,48 @@ def test_filling_up_takes_free_passages_until_the_count_or_the_corpus_ends():
         assert np.isnan(selection.scores[(selection.ids >= 0) & (selection.ranks < 0)]).all()
         assert (selection.scores[selection.ids < 0] == -np.inf).all()
     assert filled > 200
+
+
+def test_what_fills_up_is_within_the_bounds_where_scores_can_be_had():
+    filled = refused = 0
+    for seed in range(200):
+        case, rule = lopsided_case(seed), replace(random_rule(seed), on_short="random")
+        *arrays, context = case.arguments()
+        size = len(case.passage_identities)
+        whole = np.random.default_rng(seed).uniform(-0.6, 1, (len(case.ids), size)).astype(np.float32)
+        score_of = lambda row, ids, whole=whole: whole[row, ids]  # noqa: E731
+        selection = select_negatives(*arrays, rule, context._replace(score_of=score_of))
+        everything = case._replace(ids=[list(range(size))] * len(case.ids), scores=whole.tolist())
+        anything = replace(rule, range_start=0)
+        for row, (ids, ranks) in enumerate(zip(selection.ids.tolist(), selection.ranks.tolist(), strict=True)):
+            ranked = set(case.ids[row][: rule.range_stop])
+            unranked = [passage for passage in range(size) if passage not in ranked]
+            free = {passage for passage in unranked if naive_reason(everything, row, passage, anything) is None}
+            places = [place for place, rank in enumerate(ranks) if rank < 0 <= ids[place]]
+            fill = [ids[place] for place in places]
+            assert set(fill) <= free and len(fill) == len(set(fill)), f"seed {seed}"
+            assert len(fill) == min(rule.count - sum(rank >= 0 for rank in ranks), len(free))
+            assert selection.scores[row, places].tolist() == whole[row, fill].tolist()
+            filled, refused = filled + len(fill), refused + len(unranked) - len(free)
+    assert filled > 50 and refused > 50
+
+
+def test_a_large_corpus_is_not_scored_to_its_end_for_a_row_that_finds_nothing():
+    looked = []
+
+    def score_of(row, ids):
+        looked.append(len(ids))
+        return np.full(len(ids), 0.9, np.float32)
+
+    rule = NegativeRule(0, 1, count=2, relative_margin=0.1)
+    selection = select_negatives([[0.9]], [[0]], [[0]], [0.9], rule, Context(corpus_size=10**7, score_of=score_of))
+    assert selection.short == {"without any": 1} and sum(looked) < 50_000
+
+
+def test_scores_of_another_number_are_refused():
+    context = Context(corpus_size=9, score_of=lambda row, ids: np.zeros(1))
+    with pytest.raises(ConfigError, match="a number for each of 9 passages"):
+        select_negatives([[0.9]], [[0]], [[0]], [0.9], NegativeRule(0, 1, count=2), context)
 
 
 def test_short_queries_are_counted_once_each_by_what_became_of_them():

@@ -51,7 +51,7 @@ class MineConfig:
     max_score: float | None = flag("drop above this cosine", None)
     min_score: float | None = flag("drop below this cosine", None)
     on_short: str = flag(
-        "when too few are left: random fills up, fewer keeps what there is, drop drops the row",
+        "when too few are left: random fills up within the same bounds, fewer keeps what there is, drop drops the row",
         "random",
         choices=("random", "fewer", "drop"),
     )

@@ -4,7 +4,7 @@ Arrays or plain lists in, arrays out; what contradicts itself, or lacks what the
 the query.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ class Context(NamedTuple):
     corpus_size: int | None = None  # needed to fill up at random
     query_identities: Lists | None = None  # [q], or q lists: the query's own identity and its positives'
     passage_identities: np.ndarray | None = None  # [m]: a passage that shares one with the query is no negative
+    score_of: Callable[[int, np.ndarray], np.ndarray] | None = None  # (query's number, passages [n]) to scores [n]
 
 
 class Candidates(NamedTuple):

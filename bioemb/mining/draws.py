@@ -37,11 +37,12 @@ def uniforms(streams: np.ndarray, items: np.ndarray) -> np.ndarray:
 
 
 def draw_distinct(
-    stream: np.ndarray, size: int, count: int, is_allowed: Callable[[np.ndarray], np.ndarray]
+    stream: np.ndarray, size: int, count: int, is_allowed: Callable[[np.ndarray], np.ndarray], looks: int
 ) -> np.ndarray:
     """Up to `count` distinct ids below `size` that `is_allowed` (ids [n] to bool [n]), uniformly; fewer if no more are.
 
-    stream: uint64 [1]. Few draws usually do; where they do not, all ids are put in random order.
+    stream: uint64 [1]. Few draws usually do. Where they do not, a small corpus is put in random order as a whole; in a
+    large one the first draw of `looks` ids or more is the last.
     """
     drawn = 2 * count + 16
     while drawn < size:
@@ -49,7 +50,7 @@ def draw_distinct(
         _, first = np.unique(ids, return_index=True)
         ids = ids[np.sort(first)]
         ids = ids[is_allowed(ids)][:count]
-        if len(ids) == count:
+        if len(ids) == count or drawn >= looks:
             return ids
         drawn *= 4
     ids = np.arange(size)

@@ -24,7 +24,6 @@ lowest positive has -0.1, so that a negative must stay below -0.105; none does. 
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +34,7 @@ from bioemb.mining.draws import draw_distinct, streams, uniforms
 from bioemb.mining.negative_rule import NegativeRule
 from bioemb.mining.ragged import Lists, is_listed
 
+FILL_LOOKS = 4096  # passages that are scored for a row at most: where no more of them will do, it stays short
 BLOCK = 1 << 20  # candidates looked at at once: the memory beside inputs and results stays below 100 MB
 SAMPLE, FILL = 0, 1  # purposes of the random streams
 
@@ -43,7 +43,7 @@ class Selection(NamedTuple):
     """The negatives of q queries in order of rank, and why the other candidates are not among them."""
 
     ids: np.ndarray  # int64 [q, count]; -1 where there are fewer
-    scores: np.ndarray  # float32 [q, count]; -inf where there are fewer, nan where filled at random: never scored
+    scores: np.ndarray  # float32 [q, count]; -inf where there are fewer, nan where filled at random without `score_of`
     ranks: np.ndarray  # int64 [q, count], 0-based; -1 where there are fewer or filled at random
     dropped: dict[str, int]  # candidates by reason; with those chosen by rank they are all that was looked at
     short: dict[str, int]  # queries with too few candidates, by what became of them
@@ -66,6 +66,8 @@ def select_negatives(
     positive_scores: [q] or q lists. The lowest of a query's counts: training takes any of them as *the* positive, and
     a negative must stay below it then too. None where the rule does not look at them.
     The draw depends on (rule.seed, row key, passage id) alone: order, shards and restarts change nothing.
+    Short rows are filled up with passages beyond the ranking: within the rule's bounds, and with scores, where
+    `context.score_of` gives these; without it nobody has judged them.
     Raises ConfigError for arrays that contradict each other or lack what the rule needs.
     """
     candidates = read_candidates((scores, ids), excluded_ids, positive_scores, rule, context)
@@ -106,6 +108,11 @@ def _refusals(rows: Candidates, rule: NegativeRule, context: Context) -> Iterato
         identities = context.passage_identities[rows.ids]  # a missing id, -1, reads the last: it is refused already
         yield "same identity", is_listed(identities, rows.identities) & (identities >= 0)
     yield "before the range", np.broadcast_to(np.arange(scores.shape[1]) < rule.range_start, scores.shape)
+    yield from _beyond_bounds(scores, positive, rule)
+
+
+def _beyond_bounds(scores: np.ndarray, positive: np.ndarray, rule: NegativeRule) -> Iterator[tuple[str, np.ndarray]]:
+    """(reason, bool [r, k]) of each bound of the rule on scores [r, k], given the positives' [r, 1]."""
     if rule.relative_margin is not None:  # p - |p| m, not p (1 - m), which would rise above a negative p
         bound = positive - np.abs(positive) * rule.relative_margin
         yield "above relative margin", scores > bound.astype(scores.dtype)
@@ -168,20 +175,42 @@ def _fill(rows: Candidates, ids: np.ndarray, scores: np.ndarray, rule: NegativeR
     beginnings = streams(rule.seed, rows.keys, FILL)
     for i in np.flatnonzero(ids[:, -1] < 0):
         known = int(np.count_nonzero(ids[i] >= 0))
-        is_free = partial(_is_free, row=i, rows=rows, passage_identities=context.passage_identities)
-        drawn = draw_distinct(beginnings[i : i + 1], size, rule.count - known, is_free)
+        fill = _Fill(i, rows, rule, context)
+        drawn = draw_distinct(beginnings[i : i + 1], size, rule.count - known, fill.is_free, FILL_LOOKS)
         ids[i, known : known + len(drawn)] = drawn
-        scores[i, known : known + len(drawn)] = np.nan
+        scores[i, known : known + len(drawn)] = fill.scores(drawn)
 
 
-def _is_free(ids: np.ndarray, row: int, rows: Candidates, passage_identities: np.ndarray | None) -> np.ndarray:
-    """Which passages [n] are neither among the row's candidates nor excluded nor of its identity: bool [n]."""
-    taken = np.concatenate([rows.ids[row], *(lists.row(row) for lists in rows.excluded.values())])
-    is_free = ~np.isin(ids, taken)
-    if rows.identities is not None:
-        identities = passage_identities[ids]
-        is_free &= ~np.isin(identities, rows.identities.row(row)) | (identities < 0)
-    return is_free
+class _Fill(NamedTuple):
+    """What one short row may be filled up with."""
+
+    row: int
+    rows: Candidates
+    rule: NegativeRule
+    context: Context
+
+    def is_free(self, ids: np.ndarray) -> np.ndarray:
+        """Which passages [n] may be taken: bool [n]. None of the row's candidates, excluded or of its identity; and
+        none beyond the rule's bounds, where scores can be had."""
+        rows = self.rows
+        taken = np.concatenate([rows.ids[self.row], *(lists.row(self.row) for lists in rows.excluded.values())])
+        is_free = ~np.isin(ids, taken)
+        if rows.identities is not None:
+            identities = self.context.passage_identities[ids]
+            is_free &= ~np.isin(identities, rows.identities.row(self.row)) | (identities < 0)
+        if self.context.score_of is not None:
+            for _, is_refused in _beyond_bounds(self.scores(ids)[None], rows.positive[[self.row]], self.rule):
+                is_free &= ~is_refused[0]
+        return is_free
+
+    def scores(self, ids: np.ndarray) -> np.ndarray:
+        """float32 [n]; nan where they cannot be had."""
+        if self.context.score_of is None or not len(ids):
+            return np.full(len(ids), np.nan, np.float32)
+        scores = np.asarray(self.context.score_of(self.rows.first + self.row, ids), np.float32)
+        if scores.shape != ids.shape or np.isnan(scores).any():
+            raise ConfigError(f"score_of gives a number for each of {len(ids)} passages; got {str(scores)[:60]}")
+        return scores
 
 
 def _outcome(ids: np.ndarray, is_short: np.ndarray, rule: NegativeRule) -> dict[str, int]:

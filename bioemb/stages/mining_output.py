@@ -116,6 +116,5 @@ def _identity(tables: Tables, passage: int) -> int:
     return tables.exclusions.passage_texts[passage].item() if known is None else known
 
 
-def _rounded(scores: np.ndarray) -> list[float | None]:
-    """Six digits; None for a negative that was filled up at random, whose score nobody computed."""
-    return [None if np.isnan(score) else round(float(score), 6) for score in scores]
+def _rounded(scores: np.ndarray) -> list[float]:
+    return [round(float(score), 6) for score in scores]

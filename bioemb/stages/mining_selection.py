@@ -61,14 +61,17 @@ class Chooser(NamedTuple):
         """The negatives of one block of rows."""
         span = self.vectors.queries.span(index)
         rows = self.tables.rows[span.start : span.stop]
-        positive_scores = _positive_scores(self.vectors.queries.read(index), self.vectors.passages, rows["positives"])
-        select = self._selector(index, rows, positive_scores)
+        queries = self.vectors.queries.read(index)
+        positive_scores = _positive_scores(queries, self.vectors.passages, rows["positives"])
+        select = self._selector(index, rows, queries, positive_scores)
         if self.reranking is None:
             return Choice(select(np.arange(len(rows["query"])), None, 0), rows["positives"], positive_scores, None)
         confirmed = self.reranking.confirm(index, span.start, rows, select, self.tables.passages)
         return Choice(confirmed.selection, rows["positives"], positive_scores, confirmed)
 
-    def _selector(self, index: int, block: dict, positive_scores: list) -> Callable[..., Selection]:
+    def _selector(
+        self, index: int, block: dict, queries: np.ndarray, positive_scores: list
+    ) -> Callable[..., Selection]:
         """From some of the block's rows and lists of passages vetoed for them (None: no veto), and a number of
         negatives beyond the rule's, to their selection."""
         span, tables = self.vectors.queries.span(index), self.tables
@@ -88,7 +91,8 @@ class Chooser(NamedTuple):
             excluded = {reason: _some(lists, rows) for reason, lists in exclusions.items()}
             excluded |= {NEAR_DUPLICATE: copies, VETOED: vetoed}
             rule = replace(self.rule, count=self.rule.count + spare)
-            context, own = Context(row_keys[rows], tables.searched), _some(positive_scores, rows)
+            own = _some(positive_scores, rows)
+            context = Context(row_keys[rows], tables.searched, score_of=partial(self._cosines, queries[rows]))
             return select_negatives(scores[rows], ids[rows], excluded, own, rule, context)
 
         def select_others(rows: np.ndarray, vetoed: list | None, spare: int) -> Selection:
@@ -96,6 +100,10 @@ class Chooser(NamedTuple):
             return select_without_copies(partial(select, rows, vetoed, spare), _some(positives, rows), take, bound)
 
         return select if self.max_positive_similarity is None else select_others
+
+    def _cosines(self, queries: np.ndarray, row: int, passages: np.ndarray) -> np.ndarray:
+        """Of one of the queries [n, d] with some passages [m]: float32 [m]."""
+        return pair_cosines(np.repeat(queries[[row]], len(passages), axis=0), self.vectors.passages.take(passages))
 
 
 def _some(lists: list, rows: np.ndarray) -> list:
