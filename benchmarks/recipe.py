@@ -50,7 +50,10 @@ NOT_OF_THE_DATA = OF_ONE_RUN + OF_SCORES
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is varied. keep_share: of the pairs of each kind, by the start's cosines; start_share: of the weights."""
+    """What is varied. keep_share: of the pairs of each kind, by the start's cosines; start_share: of the weights.
+
+    times: the queries seen, as a multiple of `--examples`; models: trainings, of other seeds, whose weights are averaged.
+    """
 
     kinds: tuple[str, ...] = ("title_abstract", "title_passage", "abstract_passage")
     terms: bool = True
@@ -63,6 +66,10 @@ class Recipe:
     directions: str = "query"
     queries: int = 64  # of a step
     learning_rate: float = 5e-5
+    dropout: float = 0.0
+    term_weight: float = 1.0
+    times: int = 1
+    models: int = 1
     start_share: float = 0.0
     package: str = OURS
     start: str = START
@@ -92,6 +99,12 @@ CASES = {
     "best 0.7 of the pairs": Recipe(keep_share=0.7),
     "no passages of full texts": Recipe(kinds=("title_abstract",)),
     "32 queries a step": Recipe(queries=32),
+    "dropout 0.1": Recipe(dropout=0.1),
+    "twice as many terms": Recipe(term_weight=2.0),
+    "twice the queries": Recipe(times=2),
+    "4 times the queries": Recipe(times=4),
+    "mean of 3 trainings": Recipe(models=3),
+    "mean of 3 trainings, rate 1e-4": Recipe(models=3, learning_rate=1e-4),
     f"{CHOSEN}, not averaged": replace(RECIPE, start_share=0.0),
     CHOSEN: RECIPE,
     f"{CHOSEN}, by FlagEmbedding": replace(RECIPE, package="FlagEmbedding", queries=AT_ONCE),  # what memory holds
@@ -108,11 +121,13 @@ def run_case(options: argparse.Namespace) -> dict:
 
     case, seed = options.one.rsplit(SEED, 1)
     recipe, output = CASES[case], options.folder / options.one
-    alone = [name for name, other in CASES.items() if recipe.start_share and replace(recipe, start_share=0) == other]
-    trained = [job for name in alone if cost_file(options.folder, job := f"{name}{SEED}{seed}").exists()]
+    jobs = trainings_of(case, int(seed))
     with measured() as use:
-        if trained:  # the same training without averaging, which was a case before
-            average(options.folder, trained[0], recipe.start_share, output)
+        if all(cost_file(options.folder, job).exists() for job in jobs):
+            average([options.folder / job for job in jobs], options.folder / START, recipe.start_share, output)
+        elif recipe.models > 1:
+            missing = [job for job in jobs if not cost_file(options.folder, job).exists()]
+            raise SystemExit(f"{options.one} averages trainings that are not there yet: {', '.join(missing)}")
         elif recipe.package == OURS:
             train(recipe, int(seed), output, options)
         else:
@@ -121,12 +136,28 @@ def run_case(options: argparse.Namespace) -> dict:
     return use
 
 
-def average(folder: Path, trained: str, share: float, output: Path) -> None:
+def trainings_of(case: str, seed: int) -> list[str]:
+    """The trainings, cases before this one, whose weights this one averages, with each other's or the start's.
+
+    One that is averaged with nothing but the start's may do without them: it trains itself, and averages in the end.
+    """
+    recipe = CASES[case]
+    if recipe.models == 1 and not recipe.start_share:
+        return [f"{case}{SEED}{seed}"]
+    alone = replace(recipe, start_share=0, models=1)
+    name = next((name for name, other in CASES.items() if other == alone), case)
+    return [f"{name}{SEED}{recipe.models * seed + place}" for place in range(recipe.models)]
+
+
+def average(trained: list[Path], start: Path, share: float, output: Path) -> None:
+    """The mean of the trained weights, moved by `share` of the way to those of the start."""
     from bioemb.averaging import average_with
     from bioemb.encoder import Encoder
 
-    encoder = Encoder.from_pretrained(folder / trained)
-    average_with(encoder, Encoder.from_pretrained(folder / START), share)
+    encoder = Encoder.from_pretrained(trained[0])
+    for count, folder in enumerate(trained[1:], start=2):
+        average_with(encoder, Encoder.from_pretrained(folder), 1 / count)
+    average_with(encoder, Encoder.from_pretrained(start), share)
     encoder.save(output)
 
 
@@ -134,11 +165,13 @@ def train(recipe: Recipe, seed: int, output: Path, options: argparse.Namespace) 
     from bioemb.config import TrainConfig
     from bioemb.stages.train import run
 
+    data = training_data(options.folder, recipe)
     run(
         TrainConfig(
             output_dir=str(output),
             model_name_or_path=str(options.folder / recipe.start),
-            train_data=tuple(map(str, training_data(options.folder, recipe))),
+            train_data=tuple(map(str, data)),
+            data_weights=(1.0, recipe.term_weight)[: len(data)] if recipe.term_weight != 1 else (),
             same_dataset_within_batch=True,
             train_group_size=1 + recipe.negatives,
             query_max_len=64,
@@ -148,6 +181,7 @@ def train(recipe: Recipe, seed: int, output: Path, options: argparse.Namespace) 
             temperature=recipe.temperature,
             directions=recipe.directions,
             learning_rate=recipe.learning_rate,
+            dropout=recipe.dropout,
             warmup_ratio=0.1,
             max_steps=steps_of(recipe, options),
             average_with_start=recipe.start_share,
@@ -184,7 +218,7 @@ def train_peer(recipe: Recipe, seed: int, output: Path, options: argparse.Namesp
 
 
 def steps_of(recipe: Recipe, options: argparse.Namespace) -> int:
-    return options.examples // recipe.queries
+    return recipe.times * options.examples // recipe.queries
 
 
 def training_data(folder: Path, recipe: Recipe) -> list[Path]:

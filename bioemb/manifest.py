@@ -12,6 +12,7 @@ from typing import Any
 from bioemb import __version__
 from bioemb.errors import ConfigError, DataError
 from bioemb.files import hash_file, remove_leftovers, write_json
+from bioemb.locking import lock, unlock
 
 LISTED_INPUTS = 1000  # with a hash each; PMC comes in millions of files
 SHOWN = 8  # differences in an error
@@ -61,9 +62,21 @@ def read_manifest(output: str | Path) -> dict[str, Any] | None:
 def begin(output: str | Path, description: dict[str, Any], overwrite: bool) -> bool:
     """True when the stage has work to do; False when its output is complete and made from the same.
 
-    Raises ConfigError when the output is there and was made from something else. A run that left no output, failed or
-    interrupted, does not stand in the way of another one: its work folders are named by what they were made from.
+    Raises ConfigError when the output is there and was made from something else, or another run is writing it. A run
+    that left no output, failed or interrupted, does not stand in the way of another one: its work folders are named by
+    what they were made from.
     """
+    if not _has_work(output, description, overwrite):
+        return False
+    lock(output)
+    if not _has_work(output, description, overwrite):  # another run completed it in between
+        unlock(output)
+        return False
+    write_json(manifest_path(output), {"bioemb": __version__, **description, "complete": False})
+    return True
+
+
+def _has_work(output: str | Path, description: dict[str, Any], overwrite: bool) -> bool:
     output, found = Path(output), read_manifest(output)
     is_there = output.exists() and not (output.is_dir() and not any(output.iterdir()))  # an empty folder is none
     if found is None and is_there and not overwrite:
@@ -74,15 +87,13 @@ def begin(output: str | Path, description: dict[str, Any], overwrite: bool) -> b
             more = f"; and {len(difference) - SHOWN} more" if len(difference) > SHOWN else ""
             said = "; ".join(difference[:SHOWN]) + more
             raise ConfigError(f"{output} was made otherwise: {said}; use --overwrite to replace it")
-    if found is not None and found["complete"] and output.exists() and not differences(found, description):
-        return False
-    write_json(manifest_path(output), {"bioemb": __version__, **description, "complete": False})
-    return True
+    return found is None or not found["complete"] or not output.exists() or bool(differences(found, description))
 
 
 def finish(output: str | Path, description: dict[str, Any], counts: dict[str, Any]) -> None:
     """Say in the manifest that the output is complete, with the stage's counts."""
     write_json(manifest_path(output), {"bioemb": __version__, **description, "counts": counts, "complete": True})
+    unlock(output)
 
 
 def remove_unfinished(output: str | Path) -> None:

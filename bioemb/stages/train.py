@@ -13,6 +13,7 @@ from bioemb.errors import BioembError, ConfigError
 from bioemb.files import RECORD_SUFFIXES, list_files, remove_leftovers
 from bioemb.flags import nearest, output_settings
 from bioemb.hub_upload import check_login, push
+from bioemb.locking import lock, unlock
 from bioemb.log import logger
 from bioemb.manifest import begin, describe, differences, finish, read_manifest
 from bioemb.processes import PATIENCE, first_then_all, leave_at_end, on_first
@@ -242,13 +243,17 @@ def _begin(output: Path, description: dict, config: TrainConfig) -> bool:
 
     So is what a killed run was writing.
     """
+    lock(output)
     remove_leftovers(output)
     checkpoint.remove_leftovers(output)
     found = read_manifest(output)
     if config.overwrite_output_dir and (found is None or differences(found, description)):
         for path in [*checkpoint.list_checkpoints(output), output / "metrics.jsonl"]:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    return begin(output, description, config.overwrite_output_dir)
+    has_work = begin(output, description, config.overwrite_output_dir)
+    if not has_work:
+        unlock(output)
+    return has_work
 
 
 def _resume_from(config: TrainConfig) -> Path | None:
