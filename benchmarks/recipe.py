@@ -4,10 +4,10 @@
         --xml pubmed_xml --questions medquad_qa.jsonl.gz --tasks evaluation/sets [MORE ...]
 
 Titles with their abstracts (`--texts`), passages of full texts (`--pmc`) and terms with titles (`--xml`) are filtered,
-mined and trained on by bioemb's commands. Each case but the last changes one setting of `base` and sees as many
-queries; it is chosen by the tasks that `recipe_data.py` makes of what is held out, and never by the test sets, whose
-queries are taken out of the training data. `recipe` is what was chosen. What is finished stays in `--work`: run it
-again and it goes on; cases without all seeds are shown with those that they have.
+mined and trained on by bioemb's commands. Each case changes a setting of `base` and sees as many queries, but where it
+says otherwise; it is chosen by the tasks that `recipe_data.py` makes of what is held out, and never by the test sets,
+whose queries are taken out of the training data. `recipe` is what was chosen. What is finished stays in `--work`: run
+it again and it goes on; cases without all seeds are shown with those that they have.
 """
 
 import argparse
@@ -52,7 +52,7 @@ NOT_OF_THE_DATA = OF_ONE_RUN + OF_SCORES
 class Recipe:
     """What is varied. keep_share: of the pairs of each kind, by the start's cosines; start_share: of the weights.
 
-    times: the queries seen, as a multiple of `--examples`; models: trainings, of other seeds, whose weights are averaged.
+    times: the queries seen, as a multiple of `--examples`; models: trainings whose weights are averaged.
     """
 
     kinds: tuple[str, ...] = ("title_abstract", "title_passage", "abstract_passage")
@@ -75,7 +75,7 @@ class Recipe:
     start: str = START
 
 
-RECIPE = Recipe(ranks="1-30", start_share=0.3)
+RECIPE = Recipe(models=3)
 CASES = {
     BASE: Recipe(),
     "rate 2e-5": Recipe(learning_rate=2e-5),
@@ -103,13 +103,12 @@ CASES = {
     "twice as many terms": Recipe(term_weight=2.0),
     "twice the queries": Recipe(times=2),
     "4 times the queries": Recipe(times=4),
-    "mean of 3 trainings": Recipe(models=3),
     "mean of 3 trainings, rate 1e-4": Recipe(models=3, learning_rate=1e-4),
-    f"{CHOSEN}, not averaged": replace(RECIPE, start_share=0.0),
     CHOSEN: RECIPE,
-    f"{CHOSEN}, by FlagEmbedding": replace(RECIPE, package="FlagEmbedding", queries=AT_ONCE),  # what memory holds
-    f"{CHOSEN}, by sentence-transformers": replace(RECIPE, package="sentence-transformers"),
-    f"{CHOSEN}, fresh small encoder": replace(RECIPE, start=FRESH, negatives=0, learning_rate=1e-3, start_share=0.0),
+    f"{CHOSEN}, 0.3 of the start's weights": replace(RECIPE, start_share=0.3),
+    "FlagEmbedding, as many queries": Recipe(times=RECIPE.models, package="FlagEmbedding"),
+    "sentence-transformers, as many queries": Recipe(times=RECIPE.models, package="sentence-transformers"),
+    "fresh small encoder": Recipe(start=FRESH, negatives=0, learning_rate=1e-3),
 }
 
 

@@ -9,7 +9,7 @@ from bioemb import __version__, config
 from bioemb.errors import BioembError
 from bioemb.flags import nearest, parse
 from bioemb.log import configure_logging, is_first_process
-from bioemb.process_settings import settle
+from bioemb.process_settings import settle, termination_as_interruption
 from bioemb.stages import STAGES
 
 CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOSPC)
@@ -50,7 +50,8 @@ def run_command(command: str, words: list[str], program: str) -> int:
     config_class, module = COMMANDS[command]
     try:
         settings = parse(config_class, words, program)
-        summary = importlib.import_module(module).run(settings)
+        with termination_as_interruption():
+            summary = importlib.import_module(module).run(settings)
         if summary and is_first_process():
             print(summary)
     except BioembError as error:

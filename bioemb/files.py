@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bioemb.compression import DAMAGE, compressed, decompressed
-from bioemb.errors import DataError
+from bioemb.errors import ConfigError, DataError
 
 RECORD_SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".json.zst", ".jsonl.zst", ".parquet")
 
@@ -78,11 +78,10 @@ def open_read(path: str | Path) -> Iterator[io.BufferedIOBase]:
 def write_aside(path: str | Path) -> Iterator[io.TextIOBase]:
     """A text file that appears under its name, whole, when the block ends well; .gz and .zst are compressed."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with (
-            open(aside, "wb") as raw,
+            open_write(aside, path) as raw,
             compressed(raw, path.suffix) as binary,
             io.TextIOWrapper(binary, encoding="utf-8", newline="\n") as text,
         ):
@@ -91,6 +90,24 @@ def write_aside(path: str | Path) -> Iterator[io.TextIOBase]:
     finally:
         with suppress(OSError):  # where nothing can be written, nothing can be removed either
             aside.unlink()
+
+
+def open_write(path: Path, wanted: Path) -> io.BufferedWriter:
+    """A new file's bytes, in a folder made where there is none; `wanted` is what an error names. Raises ConfigError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "wb")
+    except OSError as error:
+        raise ConfigError(f"cannot write {wanted}: {error.strerror}; name another output") from None
+
+
+def check_output_name(path: str | Path) -> None:
+    """Refuse a folder, and a name that says Parquet: outputs are JSON lines. Raises ConfigError."""
+    path = Path(path)
+    if path.is_dir():
+        raise ConfigError(f"the output {path} is a folder; name a file in it, such as {path / 'output.jsonl'}")
+    if path.suffix.lower() == ".parquet":
+        raise ConfigError(f"the output {path} would be JSON lines, not Parquet; end its name in .jsonl, .gz or .zst")
 
 
 def remove_leftovers(folder: Path, name: str = "*") -> None:

@@ -22,8 +22,11 @@ def lock(output: str | Path) -> None:
     """
     path = _lock_file(output)
     while path not in _held:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - it stays open as long as it is held
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = open(path, "a+", encoding="utf-8")  # noqa: SIM115 - it stays open as long as it is held
+        except OSError as error:
+            raise ConfigError(f"cannot write {output}: {error.strerror}; name another output") from None
         try:
             fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):

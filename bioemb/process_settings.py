@@ -5,6 +5,10 @@ A library that is imported sets nothing.
 
 import ctypes
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's <malloc.h>
 
@@ -18,6 +22,23 @@ def settle() -> None:
     if set_option is not None:  # not on macOS or musl
         set_option(M_MMAP_MAX, 0)
         set_option(M_TRIM_THRESHOLD, -1)
+
+
+@contextmanager
+def termination_as_interruption() -> Iterator[None]:
+    """Within it SIGTERM, which schedulers send, is a KeyboardInterrupt: what is finished is kept, and said."""
+    if threading.current_thread() is not threading.main_thread():  # nobody else may take signals
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt("terminated")
+
+    earlier = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
 
 
 def give_back_memory() -> None:

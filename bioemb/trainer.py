@@ -232,7 +232,8 @@ class Trainer:
             rows = ", ".join(str(row) for batch in batches for row in batch.rows[:10])
             raise ModelError(
                 f"the loss {loss_name(self.loss)} is {loss} at step {self.done + 1} (rows {rows}, ...): the "
-                "learning rate may be too high, or float16 too narrow for this model (use --bf16)"
+                "learning rate may be too high, float16 too narrow for this model (use --bf16), or, in a loss of your "
+                "own, a step undefined (a logarithm or a root of 0, a division by it)"
             )
 
     def _log(self) -> None:

@@ -3,9 +3,12 @@
 import dataclasses
 import gzip
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -43,7 +46,7 @@ def train_words(tmp_path, tiny_encoder_folder):
         ([GOOD, {**GOOD, "pos": ["a", ""]}], "line 2: 'pos'[1] must be text, got empty text"),
         ([GOOD, {**GOOD, "neg": "text"}], "line 2: 'neg' must be a list of texts"),
         ([GOOD, b'{"query": "\xff"}\n'], "line 2: not UTF-8"),
-        ([], "has no rows"),
+        ([], "there are no rows"),
     ],
 )
 def test_bad_training_data_is_one_line_with_file_and_line(capsys, tmp_path, train_words, content, words):
@@ -146,3 +149,15 @@ def test_help_loads_neither_torch_nor_transformers():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.endswith("set()\n") and "usage: bioemb" in done.stdout
+
+
+def test_a_terminated_command_ends_as_an_interrupted_one(capsys, monkeypatch, tmp_path):
+    def run(config):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(10)  # the signal comes in between
+
+    monkeypatch.setattr("bioemb.stages.inspect.run", run)
+    before = signal.getsignal(signal.SIGTERM)
+    code, lines = said(capsys, "inspect", write(tmp_path / "a.jsonl", GOOD))
+    assert code == 130 and lines == ["bioemb inspect: terminated; run it again to go on"]
+    assert signal.getsignal(signal.SIGTERM) is before

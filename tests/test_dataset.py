@@ -226,12 +226,13 @@ def test_of_very_many_bad_rows_the_first_are_shown_and_the_rest_counted(tmp_path
 
 def test_a_line_that_is_no_json_joins_the_bad_rows_before_it(tmp_path):
     (tmp_path / "train.jsonl").write_text(f'{json.dumps(ROWS[0])}\n{{"query": "a"}}\n{{"query": \n')
-    with pytest.raises(DataError, match=r"2 of 3 rows cannot be used: .* line 2: 'pos' must .* line 3: not JSON"):
+    said = r"2 of 3 rows cannot be used: .* line 2: 'pos' must .* line 3: not JSON.*; what follows was not read$"
+    with pytest.raises(DataError, match=said):
         load_examples([str(tmp_path / "train.jsonl")], tmp_path / "cache", Needs(2))
 
 
 def test_no_rows_at_all_is_an_error(tmp_path):
-    assert complaint(tmp_path) == "the training data has no rows (train.jsonl)"
+    assert complaint(tmp_path) == "there are no rows in train.jsonl; expected a JSON object a line"
 
 
 def test_a_group_of_one_with_negatives_in_the_data_is_a_contradiction(tmp_path):
@@ -291,6 +292,28 @@ def complaint_of_scores(tmp_path, row):
     with pytest.raises(DataError) as caught:
         load(tmp_path, row, needs_scores=True)
     return str(caught.value)
+
+
+def test_a_scored_pair_is_no_positive_for_a_loss_without_scores():
+    pair = {"sentence1": "a", "sentence2": "b", "score": 0.1}
+    said = "a scored pair (score 0.1), which this loss would take for a positive whatever its score"
+    assert example_error(pair, group_size=1).startswith(said)
+    without = as_example(Located({**pair, "score": None}, "a.jsonl", 3), Needs(1))
+    assert (without["query"], without["pos"]) == ("a", ["b"])
+    with_scores = as_example(Located(pair, "a.jsonl", 3), Needs(1, True))
+    assert with_scores["pos_scores"] == [0.1]
+
+
+@pytest.mark.parametrize("score", ["high", float("nan"), True])
+def test_a_pairs_score_is_named_as_the_row_names_it(score):
+    pair = {"sentence1": "a", "sentence2": "b", "score": score}
+    assert example_error(pair, 1, True).startswith(f"'score' must be a number, got {score!r}")
+
+
+def test_negatives_of_scored_pairs_are_refused_in_words_of_scored_pairs():
+    row = {"query": "a", "pos": ["b"], "neg": ["c"], "score": 0.5}
+    with pytest.raises(ConfigError, match="learns from scored pairs, one passage each, and no hard negatives"):
+        as_example(Located(row, "a.jsonl", 3), Needs(1, True))
 
 
 def test_equal_passages_share_an_identity_and_others_do_not():

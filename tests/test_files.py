@@ -13,10 +13,11 @@ import pyarrow.parquet
 import pytest
 import zstandard
 
-from bioemb.errors import DataError
+from bioemb.errors import ConfigError, DataError
 from bioemb.files import (
     RECORD_SUFFIXES,
     Located,
+    check_output_name,
     hash_file,
     json_line,
     list_files,
@@ -356,3 +357,20 @@ def test_the_hash_of_a_file_depends_on_every_byte(tmp_path):
     assert len(hashes) == 6
     path.write_bytes(b"abc")
     assert hash_file(path) == "cf4ab791c62b8d2b2109c90275287816"  # BLAKE2b-128 of "abc", as `b2sum -l 128` gives it
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("k.parquet", "would be JSON lines, not Parquet"), ("", "is a folder; name a")]
+)
+def test_an_output_that_would_not_be_what_its_name_says_is_refused(tmp_path, name, said):
+    with pytest.raises(ConfigError, match=said):
+        check_output_name(tmp_path / name)
+    check_output_name(tmp_path / "new.jsonl")
+
+
+def test_what_cannot_be_written_is_said_with_the_outputs_name(tmp_path):
+    (tmp_path / "file").write_text("")
+    long = "x" * 300
+    for path, why in ((tmp_path / "file" / "out.jsonl", "Not a directory|File exists"), (tmp_path / long, "File name too long")):
+        with pytest.raises(ConfigError, match=f"cannot write {path}: ({why})"), write_aside(path):
+            pass

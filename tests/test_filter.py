@@ -113,6 +113,17 @@ def test_files_without_pairs_are_named_one_by_its_name_and_several_by_their_fold
 KINDS = ("title_abstract", "title_passage", "abstract_passage")
 
 
+def test_a_folder_with_the_filters_own_outputs_is_read_with_a_word_on_it(filtering, log):
+    inside = replace(filtering, out_file_path=f"{filtering.folder_path}/kept.jsonl", sim_threshold=-1.0)
+    filter_stage.run(inside)
+    filter_stage.run(replace(inside, overwrite=True))  # its own output is no input
+    assert "is an output of the filter" not in log.text and len(read_rows(inside.out_file_path)) == 30
+    rows = [{**row, "abstract": row["document"], "title": row["query"]} for row in read_rows(inside.out_file_path)]
+    write_rows(Path(inside.out_file_path), rows)
+    filter_stage.run(replace(filtering, sim_threshold=-1.0))
+    assert "kept.jsonl is an output of the filter" in log.text and len(read_rows(filtering.out_file_path)) == 60
+
+
 def statistics_of(config: FilterConfig) -> dict:
     return json.loads(Path(config.out_file_path + ".stats.json").read_text(encoding="utf-8"))
 

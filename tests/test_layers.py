@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 ROWS = (  # a file imports from rows above its own here, and from its own package; "data/" is a whole package
     ("", "records", "errors", "log", "process_settings"),  # "" is bioemb/__init__.py: the version
     ("compression",),
-    ("flags", "files", "blocks", "tables", "pooling", "distributed", "card_data"),
+    ("flags", "files", "blocks", "tables", "locking", "pooling", "distributed", "card_data"),
     # the last three are strangers to all of these
     ("processes", "config/", "manifest", "model_card", "data/", "losses/", "mining/", "packed_linear"),
     ("model_folder", "encoding", "engines", "gradcache", "attention_parts", "lineage"),

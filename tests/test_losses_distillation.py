@@ -97,3 +97,10 @@ def test_the_teachers_temperature_divides_its_scores(loss):
     ours = loss(0.1, teacher_temperature=2.5)(query, passages, targets)
     assert_same(ours, loss(0.1)(query, passages, divided), query, passages)
     assert not torch.isclose(ours, loss(0.1)(query, passages, targets))
+
+
+@pytest.mark.parametrize("loss", [KLDistillation, M3Distillation])
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
+def test_a_teachers_temperature_that_cannot_work_is_refused(loss, temperature):
+    with pytest.raises(ConfigError, match="teacher_temperature is .*; expected more than 0"):
+        loss(teacher_temperature=temperature)

@@ -58,6 +58,11 @@ def test_groups_that_cannot_be_told_apart_are_refused(queries, passages):
         ({"query_identity": torch.arange(2), "passage_identity": torch.arange(3)}, "passage_identity has 3 rows"),
         ({"teacher_scores": torch.zeros(5, 2)}, "teacher_scores has 5 rows; expected 2"),
         ({"passage_guide": torch.zeros(4, 2)}, "passage_guide alone"),
+        ({"column": torch.tensor([0, 4])}, "column of query 1 is 4, and its group ends at 4; .* the 4 passages"),
+        ({"column": torch.tensor([-1, 2])}, "column of query 0 is -1"),
+        ({"group_size": 3}, "column of query 1 is 2, and its group ends at 4"),
+        ({"group_size": 3, "group_sizes": torch.tensor([4, 3])}, "column of query 1 is 2, and its group ends at 4"),
+        ({"column": torch.tensor([0.0, 2.0])}, "column is torch.float32"),
     ],
 )
 def test_targets_that_do_not_fit_the_vectors_are_refused(wrong, message):

@@ -367,6 +367,7 @@ def test_no_exclusions_may_be_left_out_or_none():
         ({"context": Context([1.5, 2.5])}, "row_keys is a list of whole numbers"),
         ({"context": Context(np.array([1.5, 2.5]))}, "row_keys is a list of whole numbers"),
         ({"positive_scores": [0.9, {}]}, "query 1 .* has no positive score"),
+        ({"context": Context(corpus_size=-1)}, "corpus_size is -1; expected the number of passages"),
     ],
 )
 def test_lists_that_are_no_rankings_are_refused(change, words):

@@ -94,6 +94,11 @@ def test_what_would_have_no_effect_or_cannot_be_made_is_said(config, changes, sa
         ("X = 3", r"--loss {name}:X is no loss: int cannot be called as loss\(query, passages, targets\)"),
         ("import json as X", "--loss {name}:X is no loss: module cannot be called"),
         ("class X:\n    pass", "--loss {name}:X is no loss: X cannot be called"),
+        ("def X(query, passages): pass", "{name}:X cannot be called as loss.query, passages, targets.: too many"),
+        (
+            "from torch import nn\nclass X(nn.Module):\n    def forward(self, a, b, c, d): pass",
+            "{name}:X cannot be called as loss.query, passages, targets.: missing a required argument: 'd'",
+        ),
         ("X = type", "--loss {name}:X is no loss .ValueError: no signature found"),
         ("X = 3\nX = = 3", r"--loss {name}:X: expected info_nce, .*\(SyntaxError: invalid syntax, .*{name}.py:2\)"),
         ("X = 3\n\nX = 1 / 0", r"--loss {name}:X: expected .*\(ZeroDivisionError: division by zero, .*{name}.py:3\)"),

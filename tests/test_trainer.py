@@ -153,6 +153,12 @@ def test_the_trained_model_keeps_prompts_pooling_and_lengths(config):
         ({"knowledge_distillation": True}, DataError, "pos_scores"),
         ({"passage_max_len": 100_000}, ConfigError, "takes 3"),
         ({"resume_from_checkpoint": "elsewhere"}, ConfigError, "no such folder"),
+        ({"use_mrl": True, "mrl_dims": (8, 999)}, ConfigError, "mrl_dims has 999; .* gives vectors of 32 dimensions"),
+        ({"weight_decay": -1.0}, ConfigError, "weight_decay is -1.0; expected 0 or more"),
+        ({"max_grad_norm": -1.0}, ConfigError, "max_grad_norm is -1.0; expected 0 or more"),
+        ({"lora_rank": 8}, ConfigError, "lora_rank has no effect without --use_lora"),
+        ({"target_modules": ("query",)}, ConfigError, "target_modules has no effect without --use_lora"),
+        ({"train_data": ("a", "b", "a")}, ConfigError, "names a 2 times, .* say --data_weights 2"),
     ],
 )
 def test_what_cannot_be_trained_is_said(config, changes, error, words):

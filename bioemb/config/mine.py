@@ -97,6 +97,11 @@ class MineConfig:
             raise ConfigError("nothing is asked of the reranker: --reranker_margin or --keep_reranker_scores")
         if self.reranker_margin is not None and not math.isfinite(self.reranker_margin):
             raise ConfigError(f"reranker_margin is {self.reranker_margin}; expected a number, in the reranker's scores")
+        if self.query_instruction_format_for_retrieval != "{}{}" and self.query_instruction_for_retrieval is None:
+            raise ConfigError(
+                "--query_instruction_format_for_retrieval says how an instruction is joined to a query, and none is "
+                "given: add --query_instruction_for_retrieval, or leave it out"
+            )
         if self.index_parameters and self.index_factory == "Flat":
             raise ConfigError(
                 f"--index_parameters {self.index_parameters} says how an index that is not exact searches, and Flat is "

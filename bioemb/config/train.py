@@ -1,6 +1,7 @@
 """The settings of `bioemb train`."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, fields
 from math import inf
 from typing import ClassVar
 
@@ -30,6 +31,8 @@ TRAIN_RANGES = (  # field, lowest, highest
     ("learning_rate", 0, inf),
     ("loss_learning_rate", 0, inf),
     ("warmup_steps", 0, inf),
+    ("weight_decay", 0, inf),
+    ("max_grad_norm", 0, inf),
     ("warmup_ratio", 0, 1),
     ("shuffle_ratio", 0, 1),
     ("dropout", 0, 1),
@@ -256,10 +259,23 @@ class TrainConfig:
             raise ConfigError("neither num_train_epochs nor max_steps is positive, so there is nothing to train")
         if self.negatives_cross_device and not self.use_inbatch_neg:
             raise ConfigError("negatives_cross_device needs the batch's negatives; leave out --use_inbatch_neg no")
+        self._check_adapters()
         self._check_evaluation()
         self._check_sets()
 
+    def _check_adapters(self):
+        for field in () if self.use_lora else fields(self):
+            of_adapters = field.name.startswith("lora_") or field.name == "target_modules"
+            if of_adapters and getattr(self, field.name) != field.default:
+                raise ConfigError(f"{field.name} has no effect without --use_lora; add it, or leave {field.name} out")
+
     def _check_sets(self):
+        for name, count in Counter(self.train_data).items():
+            if count > 1:
+                raise ConfigError(
+                    f"train_data names {name} {count} times, and a file counts once: to take its rows more often, name "
+                    f"it once and say --data_weights {count} (one number for each entry)"
+                )
         if self.data_weights and self.data_temperature:
             raise ConfigError("data_weights and data_temperature exclude each other; choose one")
         if self.data_weights and len(self.data_weights) != len(self.train_data):

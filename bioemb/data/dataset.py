@@ -84,7 +84,8 @@ def checked_examples(rows: Iterable[Located], needs: Needs, numbers: dict[Path, 
     problems: list[DataError] = []
     good = 0
     short, bare = _Notice(), _Notice()
-    for located in _until_unreadable(rows, problems):
+    unreadable: list[DataError] = []
+    for located in _until_unreadable(rows, unreadable):
         try:
             example = as_example(located, needs)
         except DataError as problem:
@@ -94,12 +95,14 @@ def checked_examples(rows: Iterable[Located], needs: Needs, numbers: dict[Path, 
         if len(example["neg"]) < needs.group_size - 1:
             (short if example["neg"] else bare).add(located)
         yield {**example, "source": numbers[located.path]}
-    if problems:
+    if problems or unreadable:
+        end = "; what follows was not read" if unreadable else ""
+        problems += unreadable
         shown = "; ".join(map(str, problems[:MOST_PROBLEMS_SHOWN]))
         more = f"; and {len(problems) - MOST_PROBLEMS_SHOWN} more" if len(problems) > MOST_PROBLEMS_SHOWN else ""
-        raise DataError(f"{len(problems)} of {good + len(problems)} rows cannot be used: {shown}{more}")
+        raise DataError(f"{len(problems)} of {good + len(problems)} rows cannot be used: {shown}{more}{end}")
     if not good:
-        raise DataError(f"the training data has no rows ({', '.join(map(str, numbers))})")
+        raise DataError(f"there are no rows in {', '.join(map(str, numbers))}; expected a JSON object a line")
     short.say(good, f"fewer than {needs.group_size - 1} negatives", "theirs are repeated within the group")
     bare.say(good, "no negatives", "theirs are the other passages of the batch alone")
 

@@ -22,10 +22,12 @@ class Needs(NamedTuple):
 
 def as_example(located: Located, needs: Needs) -> dict[str, Any]:
     """One row as an example. Raises DataError that says what is wrong with it."""
+    _check_scored(located, needs)
     query, positives = _query_and_positives(located)
     negatives = _texts(located, "neg") if located.record.get("neg") else []
     _check_negatives(located, negatives, needs)
     if needs.scores and located.record.get("score") is not None and located.record.get("pos_scores") is None:
+        _check_score(located, "'score'", located.record["score"], True)
         located = located._replace(record={**located.record, "pos_scores": [located.record["score"]]})
     return {
         "query": query,
@@ -46,6 +48,18 @@ def passage_identity(text: str) -> int:
     return stable_hash(same_text_key(text))
 
 
+def _check_scored(located: Located, needs: Needs) -> None:
+    """Refuse a pair with a score of how alike its sentences are, where every pair would be taken for a positive one."""
+    record = located.record
+    if "sentence1" in record and record.get("query") is None and record.get("score") is not None and not needs.scores:
+        raise DataError(
+            f"a scored pair (score {record['score']!r:.20}), which this loss would take for a positive whatever its "
+            "score: train on scored pairs with --loss cosent or angle, or leave out 'score' where all are positives",
+            located.path,
+            located.line,
+        )
+
+
 def _query_and_positives(located: Located) -> tuple[str, list[str]]:
     record = located.record
     is_scored_pair = record.get("query") is None and "sentence1" in record
@@ -59,6 +73,11 @@ def _query_and_positives(located: Located) -> tuple[str, list[str]]:
 
 
 def _check_negatives(located: Located, negatives: list[str], needs: Needs) -> None:
+    if needs.group_size == 1 and negatives and needs.scores:
+        raise ConfigError(
+            "this loss learns from scored pairs, one passage each, and no hard negatives: leave 'neg' out of "
+            f"--train_data, or choose another --loss ({located.path}, line {located.line}, has some)"
+        )
     if needs.group_size == 1 and negatives:
         raise ConfigError(
             "train_group_size is 1, so there are no hard negatives in a group; use 2 or more, "
@@ -110,13 +129,16 @@ def _scores(located: Located, key: str, count: int, required: bool) -> list[floa
         instead = ", or 'score' of a pair" if key == "pos_scores" else ""
         raise DataError(f"no {key!r}{instead}, which this loss learns from", located.path, located.line)
     for number, value in enumerate(values or ()):
-        if value is None and required:
-            reason = "is null: never scored, and this loss learns from it"
-            raise DataError(f"{key!r}[{number}] {reason}", located.path, located.line)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < inf
-        if value is not None and not is_number:
-            raise DataError(f"{key!r}[{number}] must be a number, got {value!r:.60}", located.path, located.line)
+        _check_score(located, f"{key!r}[{number}]", value, required)
     return values
+
+
+def _check_score(located: Located, name: str, value: Any, required: bool) -> None:
+    if value is None and required:
+        raise DataError(f"{name} is null: never scored, and this loss learns from it", located.path, located.line)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < inf
+    if value is not None and not is_number:
+        raise DataError(f"{name} must be a number, got {value!r:.60}", located.path, located.line)
 
 
 def _identities(located: Located, key: str, count: int | None) -> int | list[int] | None:

@@ -9,6 +9,7 @@ Below, s_ij is the query's score with the j-th passage of its own group and u_ij
 import torch
 from torch import Tensor, nn
 
+from bioemb.errors import ConfigError
 from bioemb.losses.info_nce import InfoNCE
 from bioemb.losses.masks import SameIdentity
 from bioemb.losses.row_blocks import Excluded, group_scores, mean_over_queries, widened
@@ -34,7 +35,7 @@ class KLDistillation(nn.Module):
     ):
         super().__init__()
         self.info_nce = InfoNCE(temperature, learn_temperature, in_batch)
-        self.teacher_temperature = teacher_temperature
+        self.teacher_temperature = _above_zero(teacher_temperature)
 
     def forward(self, query: Tensor, passages: Tensor, targets: Targets) -> Tensor:
         """query: [b, d]; passages: [n, d]."""
@@ -66,7 +67,7 @@ class M3Distillation(nn.Module):
     ):
         super().__init__()
         self.scale = Scale(temperature, learn_temperature)
-        self.in_batch, self.teacher_temperature = in_batch, teacher_temperature
+        self.in_batch, self.teacher_temperature = in_batch, _above_zero(teacher_temperature)
 
     def forward(self, query: Tensor, passages: Tensor, targets: Targets) -> Tensor:
         """query: [b, d]; passages: [n, d]."""
@@ -86,6 +87,12 @@ class M3Distillation(nn.Module):
             return _weighted_turns(scores.gather(1, own[rows]), others.logsumexp(1, keepdim=True), weights[rows])
 
         return mean_over_queries(loss, scaled, passages, _outside_own_group(targets, own))
+
+
+def _above_zero(teacher_temperature: float) -> float:
+    if not teacher_temperature > 0:
+        raise ConfigError(f"teacher_temperature is {teacher_temperature}; expected more than 0, usually 1")
+    return teacher_temperature
 
 
 def _weighted_turns(group: Tensor, rest: Tensor, weights: Tensor) -> Tensor:

@@ -65,10 +65,25 @@ def _check_lengths(targets: Targets, queries: int, passages: int) -> None:
                 raise ConfigError(
                     f"targets.{name} has {len(value)} rows; expected {expected}, one for each of the {what}"
                 )
+    if targets.column.device.type == "cpu":  # a GPU would have to be waited for; it finds such columns itself
+        _check_columns(targets, passages)
     for pair in (("query_identity", "passage_identity"), ("query_guide", "passage_guide")):
         given = [name for name in pair if getattr(targets, name) is not None]
         if len(given) == 1:
             raise ConfigError(f"targets carry {given[0]} alone; expected both {pair[0]} and {pair[1]}, or neither")
+
+
+def _check_columns(targets: Targets, passages: int) -> None:
+    column, sizes = targets.column, targets.group_sizes
+    if column.dtype not in (torch.int64, torch.int32) or column.dim() != 1:
+        raise ConfigError(f"targets.column is {column.dtype} {list(column.shape)}; expected whole numbers [b]")
+    last = column + (targets.group_size if sizes is None else sizes) - 1
+    if len(column) and not (int(column.min()) >= 0 and int(last.max()) < passages):
+        row = int(torch.argmax(((column < 0) | (last >= passages)).int()))
+        raise ConfigError(
+            f"targets.column of query {row} is {int(column[row])}, and its group ends at {int(last[row])}; expected "
+            f"places among the {passages} passages, from 0"
+        )
 
 
 def group_columns(targets: Targets, size: int) -> Tensor:

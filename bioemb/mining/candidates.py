@@ -89,6 +89,8 @@ def check_ranking(rows: Candidates, context: Context) -> None:
 
 def corpus_size(context: Context) -> int | None:
     """How many passages there are, where that is known. Raises ConfigError."""
+    if context.corpus_size is not None and context.corpus_size < 0:
+        raise ConfigError(f"corpus_size is {context.corpus_size}; expected the number of passages")
     if context.passage_identities is None:
         return context.corpus_size
     rows = len(context.passage_identities)

@@ -15,6 +15,7 @@ from bioemb.evaluation import EvaluationText, evaluation_texts, find_tasks, task
 from bioemb.files import (
     RECORD_SUFFIXES,
     Located,
+    check_output_name,
     json_line,
     list_files,
     read_records,
@@ -36,6 +37,7 @@ LIST_KEYS = ("pos", "neg")  # of these only the text goes
 def run(config: DecontaminateConfig) -> str:
     """Find, drop, report; returns the summary. Raises the errors of a user's making before anything is compared."""
     output = Path(config.output_file)
+    check_output_name(output)
     files = list_files(config.train_data, RECORD_SUFFIXES)
     if output.resolve() in {path.resolve() for path in files}:
         raise ConfigError(f"{output} is both input and output; name another --output_file")

@@ -19,7 +19,7 @@ from bioemb.data.licenses import LICENSES
 from bioemb.data.pairs import SKIPPED_TYPES
 from bioemb.data.pmc_metadata import metadata_path
 from bioemb.errors import BioembError, ConfigError
-from bioemb.files import list_files, remove_leftovers
+from bioemb.files import check_output_name, list_files, remove_leftovers
 from bioemb.flags import nearest, output_settings
 from bioemb.log import Funnel, logger, progress
 from bioemb.manifest import begin, describe, finish, work_folder, work_key
@@ -36,6 +36,7 @@ def run(config: ExtractConfig) -> str:
     files = sorted(list_files(config.input_path, XML_SUFFIXES), key=natural_order)
     rules = make_rules(config)
     output = Path(config.output_file)
+    check_output_name(output)
     beside = [found for path in files if (found := metadata_path(path))]
     description = describe("extract", output_settings(config), [*files, *beside])
     if not begin(output, description, config.overwrite):

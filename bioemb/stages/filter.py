@@ -13,10 +13,19 @@ from bioemb.config import FilterConfig
 from bioemb.encoder import Encoder
 from bioemb.encoding import choose_bf16
 from bioemb.errors import ConfigError, DataError
-from bioemb.files import RECORD_SUFFIXES, json_line, list_files, read_records, text_field, write_aside, write_json
+from bioemb.files import (
+    RECORD_SUFFIXES,
+    check_output_name,
+    json_line,
+    list_files,
+    read_records,
+    text_field,
+    write_aside,
+    write_json,
+)
 from bioemb.flags import nearest, output_settings
 from bioemb.log import Funnel, logger, progress
-from bioemb.manifest import begin, describe, finish, remove_unfinished, work_folder
+from bioemb.manifest import begin, describe, finish, read_manifest, remove_unfinished, work_folder
 from bioemb.mining.consistency import BestShare, ConsistencyRule
 from bioemb.processes import join_processes, on_all, on_first, require_same
 from bioemb.stages.filter_scores import Scores, blocks_of, open_scores
@@ -48,12 +57,21 @@ def run(config: FilterConfig) -> str:
 def read_input(config: FilterConfig) -> tuple[list[Path], int, list[str]]:
     """The files of pairs, how many pairs there are, of which kinds. Raises DataError, ConfigError."""
     output = Path(config.out_file_path)
+    check_output_name(output)
     files = [path for path in list_files(config.folder_path, RECORD_SUFFIXES) if path.resolve() != output.resolve()]
     if not files:
-        raise DataError("holds nothing but the output file", config.folder_path)
+        raise DataError("holds nothing but the output file: is it both input and output?", config.folder_path)
+    _warn_of_own_outputs(files, config)
     rows, kinds = count_pairs(files, config.key_x, config.key_y)
     require_kinds(config, kinds)
     return files, rows, kinds
+
+
+def _warn_of_own_outputs(files: list[Path], config: FilterConfig) -> None:
+    """A folder may hold what the filter has written there before: its pairs are those of another file once more."""
+    for path in files if Path(config.folder_path).is_dir() else ():
+        if (read_manifest(path) or {}).get("stage") == "filter":
+            logger.warning("%s is an output of the filter, and is read like any other file of the folder", path)
 
 
 def load_encoder(config: FilterConfig) -> Encoder:

@@ -12,7 +12,7 @@ from bioemb.cross_encoder import CrossEncoder
 from bioemb.encoder import Encoder, prompt_from_instruction
 from bioemb.encoding import choose_bf16
 from bioemb.errors import ConfigError
-from bioemb.files import RECORD_SUFFIXES, list_files
+from bioemb.files import RECORD_SUFFIXES, check_output_name, list_files
 from bioemb.flags import output_settings
 from bioemb.log import logger
 from bioemb.manifest import begin, describe, finish, remove_unfinished, work_folder, work_key
@@ -90,6 +90,7 @@ def prepare(config: MineConfig, rule: NegativeRule) -> tuple[list[Path], list[Pa
     if config.use_gpu_for_searching:
         require_gpu()  # at once, and not after the model is loaded
     output = Path(config.output_file)
+    check_output_name(output)
     files = list_files(config.input_file, RECORD_SUFFIXES)
     pool = list_files(config.candidate_pool, RECORD_SUFFIXES) if config.candidate_pool else []
     if output.resolve() in {path.resolve() for path in (*files, *pool)}:

@@ -13,7 +13,7 @@ from bioemb.blocks import BlockFolder
 from bioemb.config import ScoreConfig
 from bioemb.cross_encoder import CrossEncoder
 from bioemb.errors import ConfigError, DataError
-from bioemb.files import RECORD_SUFFIXES, json_line, list_files, write_aside
+from bioemb.files import RECORD_SUFFIXES, check_output_name, json_line, list_files, write_aside
 from bioemb.flags import output_settings
 from bioemb.log import Funnel, progress
 from bioemb.manifest import begin, describe, finish, work_folder, work_key
@@ -46,6 +46,7 @@ def run(config: ScoreConfig) -> str:
 
 def prepare(config: ScoreConfig) -> tuple[list[Path], CrossEncoder]:
     """The input files and the cross-encoder."""
+    check_output_name(config.output_file)
     files = list_files(config.input_file, RECORD_SUFFIXES)
     if Path(config.output_file).resolve() in {path.resolve() for path in files}:
         raise ConfigError(f"{config.output_file} is both input and output; name another --output_file")

@@ -40,6 +40,7 @@ def run(config: TrainConfig) -> str:
     if accelerator.distributed_type == "DEEPSPEED":
         pass_through(accelerator, config)
     encoder = load_encoder(config.model_name_or_path, config)
+    _check_widths(config, encoder)
     guide = _load_guide(config.guide_model_name_or_path, config)
     description = _describe(config, encoder, guide, accelerator.num_processes)
     if not on_first(lambda: _begin(output, description, config)):
@@ -168,6 +169,15 @@ def _compile(encoder: "Encoder", backend: str) -> None:
     if backend == "inductor" and not torch.cuda.is_available() and not any(map(shutil.which, compilers)):
         raise ConfigError("torch_compile needs a C++ compiler on a CPU; install g++, or leave it out")
     encoder.backbone.compile(dynamic=True, backend=backend)
+
+
+def _check_widths(config: TrainConfig, encoder: "Encoder") -> None:
+    beyond = [width for width in config.mrl_dims if not 1 <= width <= encoder.width]
+    if beyond:
+        raise ConfigError(
+            f"mrl_dims has {', '.join(map(str, beyond))}; {config.model_name_or_path} gives vectors of {encoder.width} "
+            f"dimensions: name numbers from 1 to {encoder.width}"
+        )
 
 
 def _check_sharded(config: TrainConfig, accelerator, loss) -> None:

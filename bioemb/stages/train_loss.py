@@ -7,6 +7,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+
 from bioemb.config import TrainConfig
 from bioemb.errors import BioembError, ConfigError
 
@@ -95,7 +97,18 @@ def _made(name: str, found: Any, options: dict[str, Any]) -> Callable:
     if not callable(loss):
         kind = type(loss).__name__
         raise ConfigError(f"--loss {name} is no loss: {kind} cannot be called as loss(query, passages, targets)")
+    _check_arguments(name, loss)
     return loss
+
+
+def _check_arguments(name: str, loss: Callable) -> None:
+    called = loss.forward if isinstance(loss, torch.nn.Module) else loss
+    try:
+        inspect.signature(called).bind(None, None, None)
+    except TypeError as error:
+        raise ConfigError(f"--loss {name} cannot be called as loss(query, passages, targets): {error}") from error
+    except ValueError:  # it does not say what it takes
+        pass
 
 
 def _told(error: BaseException) -> str:
