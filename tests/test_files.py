@@ -370,7 +370,7 @@ def test_an_output_that_would_not_be_what_its_name_says_is_refused(tmp_path, nam
 
 def test_what_cannot_be_written_is_said_with_the_outputs_name(tmp_path):
     (tmp_path / "file").write_text("")
-    long = "x" * 300
-    for path, why in ((tmp_path / "file" / "out.jsonl", "Not a directory|File exists"), (tmp_path / long, "File name too long")):
+    below, long = tmp_path / "file" / "out.jsonl", tmp_path / ("x" * 300)
+    for path, why in ((below, "Not a directory|File exists"), (long, "File name too long")):
         with pytest.raises(ConfigError, match=f"cannot write {path}: ({why})"), write_aside(path):
             pass

@@ -189,7 +189,7 @@ def rules_in_words(config: FilterConfig) -> str:
     if config.keep_share is not None:
         said.append(f"a cosine among the best {config.keep_share:g} of their kind")
     if config.max_rank is not None:
-        said.append(f"rank {config.max_rank} or better among {config.pool_size:,}")
+        said.append(f"rank {config.max_rank} or better among {config.pool_size:,} at most")
     return ", ".join(said) or "two texts"
 
 
