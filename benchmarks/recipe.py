@@ -44,7 +44,7 @@ AT_ONCE = 64  # queries whose graph is in memory
 LEAST_POINTS = 3.0  # that the mean of these is to gain
 LEAST_CASES = 5  # for a correlation over them
 OF_ONE_RUN = "json one folder work repeats cases quick threads finished".split()
-OF_SCORES = "seeds resamples examples bf16 choose".split()
+OF_SCORES = "seeds resamples examples bf16 score_on".split()
 NOT_OF_THE_DATA = OF_ONE_RUN + OF_SCORES
 
 
@@ -347,7 +347,8 @@ def flags_of() -> argparse.ArgumentParser:
     flags.add_argument("--passage_tokens", type=int, default=96, help="in training")
     flags.add_argument("--rows", type=int, default=2000, help="generated articles, where no --tasks are named")
     flags.add_argument("--bf16", action="store_true", help="train and evaluate in bfloat16")
-    flags.add_argument("--choose", action="store_true", help="score on what is held out, not on the test sets")
+    both = ["held-out", "tests"]
+    flags.add_argument("--score_on", nargs="+", choices=both, default=both, help="held-out alone, to choose by it")
     flags.add_argument("--finished", action="store_true", help="train and score nothing more; report what there is")
     flags.add_argument("--resamples", type=int, default=2000, help="of the bootstrap")
     flags.add_argument("--work", type=Path, default=REPOSITORY / "work" / "recipe", help="what is finished stays here")
@@ -384,8 +385,9 @@ def main() -> None:
                         report(chosen_by, tested, options)
 
     jobs = starts + [f"{case}{SEED}{seed}" for seed in options.seeds for case in cases]
-    add(chosen_by, jobs, choice, CHOICE_TOKENS)
-    if not options.choose:
+    if "held-out" in options.score_on:
+        add(chosen_by, jobs, choice, CHOICE_TOKENS)
+    if "tests" in options.score_on:
         add(tested, jobs, tests, TEST_TOKENS)
     report(chosen_by, tested, options)
 
@@ -417,9 +419,9 @@ def report(choice: dict[str, list], tests: dict[str, list], options: argparse.Na
             for what, scores in (("held out", choice), ("test", tests))
         },
     }
-    tables = [choice_table(choice, options)]
+    tables = [choice_table(choice, options)] if choice else []
     if tests:
-        agreement = agreement_table(choice, tests)
+        agreement = agreement_table(choice, tests) if choice else None
         tables += [test_table(tests, options), *([agreement] if agreement else [])]
     write_report("recipe", options, tables, aims, measurements)
 
