@@ -122,6 +122,9 @@ def _load(folder: Path):
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        named = ", ".join(config.architectures or ())
+        if named and "SequenceClassification" not in named:
+            raise ModelError(f"{folder} is no cross-encoder: it holds a {named}, without a head that scores pairs")
         if config.num_labels != 1:
             raise ModelError(
                 f"{folder} has {config.num_labels} labels, expected 1, the score: this is no cross-encoder"

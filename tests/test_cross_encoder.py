@@ -91,6 +91,8 @@ def test_what_is_no_cross_encoder_is_refused_in_one_line(tmp_path, tiny_encoder_
     (headless / "model.safetensors").write_bytes((tiny_encoder_folder / "model.safetensors").read_bytes())
     with pytest.raises(ModelError, match=r"no cross-encoder: 2 weights .*classifier.bias"):
         CrossEncoder.from_pretrained(headless)
+    with pytest.raises(ModelError, match="is no cross-encoder: it holds a BertModel, without a head that scores pairs"):
+        CrossEncoder.from_pretrained(tiny_encoder_folder)
     with pytest.raises(ModelError, match="there is no model folder ./nowhere"):
         CrossEncoder.from_pretrained("./nowhere")
 
