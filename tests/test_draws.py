@@ -2,13 +2,13 @@
 
 import math
 from collections import Counter
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numpy as np
 from naive_miner import chance
 
 from bioemb.mining import Context, NegativeRule, select_negatives
-from bioemb.mining.draws import draw_distinct, outputs, streams, uniforms
+from bioemb.mining.draws import distinct_draws, outputs, streams, uniforms
 
 
 def chi_square(counts, expected):
@@ -62,6 +62,11 @@ def test_streams_are_splitmix64():
     assert drawn.tolist() == [[chance(42, key, item) for item in (0, 9)] for key in keys.tolist()]
 
 
-def test_drawing_more_than_there_are_gives_all_that_are_allowed():
-    stream = streams(1, np.array([8]))
-    assert sorted(draw_distinct(stream, 1000, 30, lambda ids: ids % 100 == 7, 1000)) == list(range(7, 1000, 100))
+def test_draws_grow_to_all_ids_of_a_small_corpus():
+    *several, last = distinct_draws(streams(1, np.array([8])), 1000, 30, looks=1000)
+    assert [len(ids) for ids in several] == sorted({len(ids) for ids in several}) and len(several) == 2
+    assert sorted(last) == list(range(1000))
+    for before, after in pairwise(several):
+        assert after[: len(before)].tolist() == before.tolist()
+    for ids in several:
+        assert len(set(ids.tolist())) == len(ids) and max(ids) < 1000

@@ -80,8 +80,7 @@ def test_what_fills_up_is_within_the_bounds_where_scores_can_be_had():
         *arrays, context = case.arguments()
         size = len(case.passage_identities)
         whole = np.random.default_rng(seed).uniform(-0.6, 1, (len(case.ids), size)).astype(np.float32)
-        score_of = lambda row, ids, whole=whole: whole[row, ids]  # noqa: E731
-        selection = select_negatives(*arrays, rule, context._replace(score_of=score_of))
+        selection = select_negatives(*arrays, rule, context._replace(score_of=lambda row, ids, of=whole: of[row, ids]))
         everything = case._replace(ids=[list(range(size))] * len(case.ids), scores=whole.tolist())
         anything = replace(rule, range_start=0)
         for row, (ids, ranks) in enumerate(zip(selection.ids.tolist(), selection.ranks.tolist(), strict=True)):
@@ -106,12 +105,12 @@ def test_a_large_corpus_is_not_scored_to_its_end_for_a_row_that_finds_nothing():
 
     rule = NegativeRule(0, 1, count=2, relative_margin=0.1)
     selection = select_negatives([[0.9]], [[0]], [[0]], [0.9], rule, Context(corpus_size=10**7, score_of=score_of))
-    assert selection.short == {"without any": 1} and sum(looked) < 50_000
+    assert selection.short == {"without any": 1} and sum(looked) < 2_000
 
 
 def test_scores_of_another_number_are_refused():
     context = Context(corpus_size=9, score_of=lambda row, ids: np.zeros(1))
-    with pytest.raises(ConfigError, match="a number for each of 9 passages"):
+    with pytest.raises(ConfigError, match="a number for each of 8 passages"):
         select_negatives([[0.9]], [[0]], [[0]], [0.9], NegativeRule(0, 1, count=2), context)
 
 

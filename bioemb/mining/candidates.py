@@ -21,7 +21,7 @@ class Context(NamedTuple):
     corpus_size: int | None = None  # needed to fill up at random
     query_identities: Lists | None = None  # [q], or q lists: the query's own identity and its positives'
     passage_identities: np.ndarray | None = None  # [m]: a passage that shares one with the query is no negative
-    score_of: Callable[[int, np.ndarray], np.ndarray] | None = None  # (query's number, passages [n]) to scores [n]
+    score_of: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # queries [n], passages [n] to scores [n]
 
 
 class Candidates(NamedTuple):

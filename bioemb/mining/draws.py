@@ -5,7 +5,7 @@ The hash is SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorando
 starts at a hash of (seed, key), and item i of the stream is its i-th output.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -36,23 +36,19 @@ def uniforms(streams: np.ndarray, items: np.ndarray) -> np.ndarray:
     return ((outputs(streams, items) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
 
-def draw_distinct(
-    stream: np.ndarray, size: int, count: int, is_allowed: Callable[[np.ndarray], np.ndarray], looks: int
-) -> np.ndarray:
-    """Up to `count` distinct ids below `size` that `is_allowed` (ids [n] to bool [n]), uniformly; fewer if no more are.
+def distinct_draws(stream: np.ndarray, size: int, count: int, looks: int) -> Iterator[np.ndarray]:
+    """Longer and longer lists of distinct ids below `size`, in uniformly random order.
 
-    stream: uint64 [1]. Few draws usually do. Where they do not, a small corpus is put in random order as a whole; in a
-    large one the first draw of `looks` ids or more is the last.
+    stream: uint64 [1]. The first is long enough for `count` where half may be refused; the last has all ids of a small
+    corpus, about `looks` or more of a large one.
     """
     drawn = 2 * count + 16
     while drawn < size:
         ids = (outputs(stream, np.arange(drawn)) % np.uint64(size)).astype(np.int64)
         _, first = np.unique(ids, return_index=True)
-        ids = ids[np.sort(first)]
-        ids = ids[is_allowed(ids)][:count]
-        if len(ids) == count or drawn >= looks:
-            return ids
+        yield ids[np.sort(first)]
+        if drawn >= looks:
+            return
         drawn *= 4
-    ids = np.arange(size)
-    ids = ids[np.argsort(outputs(stream, ids), kind="stable")]
-    return ids[is_allowed(ids)][:count]
+    everything = np.arange(size)
+    yield everything[np.argsort(outputs(stream, everything), kind="stable")]

@@ -30,11 +30,11 @@ import numpy as np
 
 from bioemb.errors import ConfigError
 from bioemb.mining.candidates import Candidates, Context, check_ranking, corpus_size, read_candidates
-from bioemb.mining.draws import draw_distinct, streams, uniforms
+from bioemb.mining.draws import distinct_draws, streams, uniforms
 from bioemb.mining.negative_rule import NegativeRule
 from bioemb.mining.ragged import Lists, is_listed
 
-FILL_LOOKS = 4096  # passages that are scored for a row at most: where no more of them will do, it stays short
+FILL_LOOKS = 512  # passages scored for a short row before it is left as it is; or a few more
 BLOCK = 1 << 20  # candidates looked at at once: the memory beside inputs and results stays below 100 MB
 SAMPLE, FILL = 0, 1  # purposes of the random streams
 
@@ -165,52 +165,62 @@ def _compact(rows: Candidates, chosen: np.ndarray, count: int) -> tuple[np.ndarr
 
 
 def _fill(rows: Candidates, ids: np.ndarray, scores: np.ndarray, rule: NegativeRule, context: Context) -> None:
-    """Fill short rows in place with passages that are neither excluded nor ranked: those ranked were judged already."""
+    """Fill short rows in place with passages that are neither excluded nor ranked: those ranked were judged already.
+
+    Each turn offers more passages to the rows that are short still; those of all rows are scored at once.
+    """
     size = corpus_size(context)
     if size is None:
         raise ConfigError(
             f"some queries have fewer than {rule.count} negatives, and filling up at random needs to know the corpus: "
             "pass Context(corpus_size=...), or on_short='fewer' or 'drop' in the rule"
         )
-    beginnings = streams(rule.seed, rows.keys, FILL)
-    for i in np.flatnonzero(ids[:, -1] < 0):
-        known = int(np.count_nonzero(ids[i] >= 0))
-        fill = _Fill(i, rows, rule, context)
-        drawn = draw_distinct(beginnings[i : i + 1], size, rule.count - known, fill.is_free, FILL_LOOKS)
-        ids[i, known : known + len(drawn)] = drawn
-        scores[i, known : known + len(drawn)] = fill.scores(drawn)
+    looks = size if context.score_of is None else FILL_LOOKS
+    beginnings, known = streams(rule.seed, rows.keys, FILL), np.count_nonzero(ids >= 0, axis=1)
+    draws = {
+        i: distinct_draws(beginnings[i : i + 1], size, rule.count - known[i], looks)
+        for i in np.flatnonzero(known < rule.count).tolist()
+    }
+    while draws:
+        offers = {i: offer for i, draw in draws.items() if (offer := next(draw, None)) is not None}
+        free = [offer[_is_free(offer, i, rows, context.passage_identities)] for i, offer in offers.items()]
+        row, passage = np.repeat(list(offers), [len(some) for some in free]), np.concatenate([*free, ids[:0, 0]])
+        score, is_within = _scored(row, passage, rows, rule, context)
+        row, passage, score = row[is_within], passage[is_within], score[is_within]
+        for i in offers:
+            begin, end = np.searchsorted(row, [i, i + 1])
+            end = min(end, begin + rule.count - known[i])
+            place = slice(known[i], known[i] + end - begin)
+            ids[i, place], scores[i, place] = passage[begin:end], score[begin:end]
+        draws = {i: draws[i] for i in offers if ids[i, -1] < 0}
 
 
-class _Fill(NamedTuple):
-    """What one short row may be filled up with."""
+def _is_free(ids: np.ndarray, row: int, rows: Candidates, passage_identities: np.ndarray | None) -> np.ndarray:
+    """Which passages [n] are neither among the row's candidates nor excluded nor of its identity: bool [n]."""
+    taken = np.concatenate([rows.ids[row], *(lists.row(row) for lists in rows.excluded.values())])
+    is_free = ~np.isin(ids, taken)
+    if rows.identities is not None:
+        identities = passage_identities[ids]
+        is_free &= ~np.isin(identities, rows.identities.row(row)) | (identities < 0)
+    return is_free
 
-    row: int
-    rows: Candidates
-    rule: NegativeRule
-    context: Context
 
-    def is_free(self, ids: np.ndarray) -> np.ndarray:
-        """Which passages [n] may be taken: bool [n]. None of the row's candidates, excluded or of its identity; and
-        none beyond the rule's bounds, where scores can be had."""
-        rows = self.rows
-        taken = np.concatenate([rows.ids[self.row], *(lists.row(self.row) for lists in rows.excluded.values())])
-        is_free = ~np.isin(ids, taken)
-        if rows.identities is not None:
-            identities = self.context.passage_identities[ids]
-            is_free &= ~np.isin(identities, rows.identities.row(self.row)) | (identities < 0)
-        if self.context.score_of is not None:
-            for _, is_refused in _beyond_bounds(self.scores(ids)[None], rows.positive[[self.row]], self.rule):
-                is_free &= ~is_refused[0]
-        return is_free
+def _scored(
+    row: np.ndarray, passage: np.ndarray, rows: Candidates, rule: NegativeRule, context: Context
+) -> tuple[np.ndarray, np.ndarray]:
+    """The scores of passages [n] for their rows [n], and whether the rule's bounds allow them: float32, bool [n].
 
-    def scores(self, ids: np.ndarray) -> np.ndarray:
-        """float32 [n]; nan where they cannot be had."""
-        if self.context.score_of is None or not len(ids):
-            return np.full(len(ids), np.nan, np.float32)
-        scores = np.asarray(self.context.score_of(self.rows.first + self.row, ids), np.float32)
-        if scores.shape != ids.shape or np.isnan(scores).any():
-            raise ConfigError(f"score_of gives a number for each of {len(ids)} passages; got {str(scores)[:60]}")
-        return scores
+    Without `score_of` scores are nan, and all is allowed.
+    """
+    is_within = np.ones(len(row), dtype=bool)
+    if context.score_of is None or not len(row):
+        return np.full(len(row), np.nan, np.float32), is_within
+    scores = np.asarray(context.score_of(rows.first + row, passage), np.float32)
+    if scores.shape != row.shape or np.isnan(scores).any():
+        raise ConfigError(f"score_of gives a number for each of {len(row)} passages; got {str(scores)[:60]}")
+    for _, is_refused in _beyond_bounds(scores[:, None], rows.positive[row], rule):
+        is_within &= ~is_refused[:, 0]
+    return scores, is_within
 
 
 def _outcome(ids: np.ndarray, is_short: np.ndarray, rule: NegativeRule) -> dict[str, int]:
