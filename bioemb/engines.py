@@ -5,6 +5,7 @@ Both take any number of backward calls for one update; all but the last are made
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from math import isfinite
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -29,7 +30,10 @@ class Engine(Protocol):
         """Within this the processes need not share gradients: more are to come before the update."""
 
     def update(self) -> float:
-        """Clip the gradients, change the weights and clear the gradients; returns the norm before clipping."""
+        """Clip the gradients, change the weights and clear the gradients; returns the norm before clipping.
+
+        Gradients that are not finite change no weight (DeepSpeed's do, outside float16).
+        """
 
     def weights(self) -> dict[str, Tensor]:
         """The trained weights by name, whole where the processes share them; a call for all processes."""
@@ -58,10 +62,11 @@ class Plain:
         return self.accelerator.no_sync(self.model)
 
     def update(self) -> float:
-        norm = self.accelerator.clip_grad_norm_(self.trained.parameters(), self.max_norm)
-        self.optimizer.step()
+        norm = float(self.accelerator.clip_grad_norm_(self.trained.parameters(), self.max_norm))
+        if isfinite(norm) or self.accelerator.scaler is not None:  # which skips such a step itself
+            self.optimizer.step()
         self.optimizer.zero_grad()
-        return float(norm)
+        return norm
 
     def weights(self) -> dict[str, Tensor]:
         return self.accelerator.get_state_dict(self.model)

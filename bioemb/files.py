@@ -15,6 +15,7 @@ from bioemb.compression import DAMAGE, compressed, decompressed
 from bioemb.errors import ConfigError, DataError
 
 RECORD_SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".json.zst", ".jsonl.zst", ".parquet")
+LONGEST_NAME = 200  # bytes, of an output's name: a file system takes 255, and names beside it are longer
 
 
 class Located(NamedTuple):
@@ -98,11 +99,24 @@ def open_write(path: Path, wanted: Path) -> io.BufferedWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         return open(path, "wb")
     except OSError as error:
-        raise ConfigError(f"cannot write {wanted}: {error.strerror}; name another output") from None
+        raise ConfigError(f"cannot write {wanted}: {_reason(error)}; name another output") from None
+
+
+def _reason(error: OSError) -> str:
+    is_below_file = isinstance(error, FileExistsError | NotADirectoryError)
+    return "part of its path is a file, not a folder" if is_below_file else error.strerror
+
+
+def check_name_length(path: str | Path) -> None:
+    """Refuse an output whose companions (its manifest, its parts) could not have their names. Raises ConfigError."""
+    length = len(os.fsencode(Path(path).name))
+    if length > LONGEST_NAME:
+        raise ConfigError(f"the output's name has {length} bytes, expected {LONGEST_NAME} at most: {str(path)[:80]}...")
 
 
 def check_output_name(path: str | Path) -> None:
     """Refuse a folder, and a name that says Parquet: outputs are JSON lines. Raises ConfigError."""
+    check_name_length(path)
     path = Path(path)
     if path.is_dir():
         raise ConfigError(f"the output {path} is a folder; name a file in it, such as {path / 'output.jsonl'}")

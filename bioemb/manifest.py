@@ -11,7 +11,7 @@ from typing import Any
 
 from bioemb import __version__
 from bioemb.errors import ConfigError, DataError
-from bioemb.files import hash_file, remove_leftovers, write_json
+from bioemb.files import check_name_length, hash_file, remove_leftovers, write_json
 from bioemb.locking import lock, unlock
 
 LISTED_INPUTS = 1000  # with a hash each; PMC comes in millions of files
@@ -66,6 +66,7 @@ def begin(output: str | Path, description: dict[str, Any], overwrite: bool) -> b
     that left no output, failed or interrupted, does not stand in the way of another one: its work folders are named by
     what they were made from.
     """
+    check_name_length(output)
     if not _has_work(output, description, overwrite):
         return False
     lock(output)

@@ -7,7 +7,7 @@ batch fits in memory that of `gradcache.py`. Here they meet.
 import copy
 from collections.abc import Callable
 from contextlib import nullcontext
-from math import ceil
+from math import ceil, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,7 +138,7 @@ class Trainer:
         """One update from the batches of this process; `queries` counts each batch's queries over all processes.
 
         Returns the loss, the mean over all queries, and whether any process was interrupted. Raises ModelError
-        where the loss is not finite.
+        where the loss or its gradient is not finite; the weights are what they were then.
         """
         total = torch.zeros(2, device=self.accelerator.device)
         total[1] = float(interrupted)
@@ -148,9 +148,11 @@ class Trainer:
                 loss = self._backward(batch, scale / len(batches))
             total[0] += loss / self.accelerator.num_processes
         loss, interruptions = sum_over_processes(total).tolist()
-        self._check_finite(loss, batches)
+        self._check_finite("loss", loss, batches)
         self._share_loss_gradients()
         norm = self.engine.update()  # clipped to --max_grad_norm
+        if self.accelerator.mixed_precision != "fp16":  # where it overflows now and then, and the step is skipped
+            self._check_finite("gradient's norm of the loss", norm, batches)
         if not self.accelerator.optimizer_step_was_skipped:  # float16 overflowed: the scale falls, the rate waits
             self.schedule.step()
         self.done += 1
@@ -227,11 +229,11 @@ class Trainer:
             if parameter.grad is not None:
                 parameter.grad = sum_over_processes(parameter.grad) / self.accelerator.num_processes
 
-    def _check_finite(self, loss: float, batches: list[Batch]) -> None:
-        if loss != loss or loss in (float("inf"), float("-inf")):
+    def _check_finite(self, what: str, value: float, batches: list[Batch]) -> None:
+        if not isfinite(value):
             rows = ", ".join(str(row) for batch in batches for row in batch.rows[:10])
             raise ModelError(
-                f"the loss {loss_name(self.loss)} is {loss} at step {self.done + 1} (rows {rows}, ...): the "
+                f"the {what} {loss_name(self.loss)} is {value} at step {self.done + 1} (rows {rows}, ...): the "
                 "learning rate may be too high, float16 too narrow for this model (use --bf16), or, in a loss of your "
                 "own, a step undefined (a logarithm or a root of 0, a division by it)"
             )

@@ -84,6 +84,13 @@ def test_all_kinds_of_files_and_folders_give_the_same_examples(tmp_path):
     assert [rows.tolist() for rows in rows_of_sources(examples, 3)] == [[0], [1], [2]]
 
 
+def test_a_file_named_twice_counts_once_however_it_is_spelt(tmp_path):
+    path = write(tmp_path / "a.jsonl", ROWS)
+    (tmp_path / "link.jsonl").symlink_to(path)
+    names = [str(path), f"{tmp_path}/../{tmp_path.name}/a.jsonl", str(tmp_path / "link.jsonl")]
+    assert list_sources(names) == [Source(Path(path), 0)]
+
+
 def test_each_source_has_its_rows_in_the_order_of_the_files(tmp_path):
     files = [write(tmp_path / name, rows) for name, rows in (("z.jsonl", ROWS), ("a.jsonl", ROWS[:2]))]
     examples = load_examples(files, tmp_path / "cache", Needs(2))

@@ -366,11 +366,14 @@ def test_an_output_that_would_not_be_what_its_name_says_is_refused(tmp_path, nam
     with pytest.raises(ConfigError, match=said):
         check_output_name(tmp_path / name)
     check_output_name(tmp_path / "new.jsonl")
+    check_output_name(tmp_path / ("é" * 100))
+    with pytest.raises(ConfigError, match="name has 202 bytes, expected 200 at most"):
+        check_output_name(tmp_path / ("é" * 101))
 
 
 def test_what_cannot_be_written_is_said_with_the_outputs_name(tmp_path):
     (tmp_path / "file").write_text("")
     below, long = tmp_path / "file" / "out.jsonl", tmp_path / ("x" * 300)
-    for path, why in ((below, "Not a directory|File exists"), (long, "File name too long")):
+    for path, why in ((below, "part of its path is a file, not a folder"), (long, "File name too long")):
         with pytest.raises(ConfigError, match=f"cannot write {path}: ({why})"), write_aside(path):
             pass

@@ -96,6 +96,13 @@ def test_what_fills_up_is_within_the_bounds_where_scores_can_be_had():
     assert filled > 50 and refused > 50
 
 
+def test_what_the_context_refuses_fills_up_nothing():
+    context = Context(None, 9, score_of=lambda row, ids: ids / 10, refuses=lambda row, ids: (ids + row) % 2 == 0)
+    rule = NegativeRule(0, 1, count=9, max_score=0.65)
+    selection = select_negatives([[0.9], [0.9]], [[0], [0]], [[0], [0]], [0.9, 0.9], rule, context)
+    assert [sorted(row) for row in kept(selection.ids)] == [[1, 3, 5], [2, 4, 6]]
+
+
 def test_a_large_corpus_is_not_scored_to_its_end_for_a_row_that_finds_nothing():
     looked = []
 

@@ -112,6 +112,34 @@ def test_by_default_a_negative_scores_at_most_nine_tenths_of_its_positive(mining
     assert refused > 100
 
 
+def test_rows_are_filled_up_with_all_that_is_within_the_bounds_and_copies_no_positive(mining, monkeypatch):
+    monkeypatch.setattr("bioemb.stages.mining_selection.COMPARED_PAIRS", 7)
+    encoder = Encoder.from_pretrained(mining.model_name_or_path)
+    rows, passages = read_rows(mining.input_file), naive_passages(mining)
+    vectors = encoder.encode(passages, kind="passage")
+    scores = encoder.encode([row["query"] for row in rows], kind="query") @ vectors.T
+    likeness = vectors @ vectors.T
+    bounds = {"max_score": float(np.quantile(scores, 0.6)), "min_score": float(np.quantile(scores, 0.1))}
+    closest = float(np.quantile(likeness, 0.7))
+    filling = replace(mining, range_for_sampling="0-1", negative_number=80, on_short="random")
+    mine.run(replace(filling, **bounds, max_positive_similarity=closest))
+    number = {text: place for place, text in enumerate(passages)}
+    fewer = 0
+    for place, row in enumerate(read_rows(mining.output_file)):
+        expected = {
+            text
+            for text in passages
+            if bounds["min_score"] <= scores[place, number[text]] <= bounds["max_score"]
+            and all(likeness[number[text], number[own]] < closest for own in row["pos"])
+        }
+        assert set(row["neg"]) <= expected and len(set(row["neg"])) == len(row["neg"])
+        assert len(row["neg"]) >= len(expected) - 8  # less those of the same text, query or article
+        for text, score in zip(row["neg"], row["neg_scores"], strict=True):
+            assert score == pytest.approx(scores[place, number[text]], abs=1e-5)
+        fewer += len(passages) - len(expected)
+    assert fewer > 500
+
+
 def test_another_rule_of_selection_costs_no_encoding_and_no_search(mining, monkeypatch):
     mine.run(mining)
     monkeypatch.setattr("bioemb.encoding.encode_texts", None)

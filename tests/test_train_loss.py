@@ -13,11 +13,12 @@ from training_runs import assert_equal_weights, read_lines, run_interrupted, run
 
 from bioemb.config import TrainConfig
 from bioemb.encoder import Encoder
-from bioemb.errors import ConfigError
+from bioemb.errors import ConfigError, ModelError
 from bioemb.losses import CoSENT, InfoNCE, MarginMSE, Targets
 from bioemb.optimisation import make_optimizer
 from bioemb.stages import train
 from bioemb.stages.train_loss import make_loss
+from bioemb.trainer import Trainer
 
 
 @pytest.fixture
@@ -51,6 +52,25 @@ ROWS = [
 
 
 # From flags to a loss
+
+
+def test_pairs_of_one_score_have_no_order_to_learn(config):
+    rows = [{"sentence1": f"heart {word}", "sentence2": "lung", "score": 0.5} for word in ("drug", "cell")]
+    with pytest.raises(ConfigError, match="all 2 pairs have the score 0.5, and --loss cosent learns from which"):
+        first_loss(replace(with_rows(config, rows), loss="cosent", temperature=0.02))
+
+
+def test_a_gradient_that_is_not_finite_changes_no_weight(config, tmp_path, monkeypatch):
+    text = "def loss(query, passages, targets):\n    return ((query @ passages.T) * 0).sqrt().mean()\n"
+    (tmp_path / f"{tmp_path.name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    trainers = []
+    monkeypatch.setattr(Trainer, "fit", lambda self, fit=Trainer.fit: trainers.append(self) or fit(self))
+    with pytest.raises(ModelError, match="gradient's norm of the loss loss is nan at step 1 .rows "):
+        train.run(replace(config, loss=f"{tmp_path.name}:loss", temperature=0.02))
+    before = Encoder.from_pretrained(config.model_name_or_path).state_dict()
+    after = trainers[0].encoder.state_dict()
+    assert all(torch.equal(after[name], weight) for name, weight in before.items())
 
 
 def test_flags_reach_the_constructor(config):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from bioemb.data.examples import Needs, as_example
 from bioemb.data.hub_rows import is_hub_name, read_hub
@@ -48,15 +49,15 @@ class Source(NamedTuple):
 
 def list_sources(train_data: Sequence[str]) -> list[Source]:
     """The files of all entries, then the hub's data sets; a file named twice belongs to the first. Raises DataError."""
-    files: dict[Path, int] = {}
+    files: dict[Path, tuple[Path, int]] = {}  # a file's own path: as it was named first, and by which entry
     hub = []
     for entry, name in enumerate(train_data):
         if is_hub_name(name):
             hub.append(Source(Path(name), entry, True))
             continue
         for path in list_files([name], RECORD_SUFFIXES):
-            files.setdefault(path, entry)
-    return [*(Source(path, entry) for path, entry in files.items()), *hub]
+            files.setdefault(path.resolve(), (path, entry))
+    return [*(Source(path, entry) for path, entry in files.values()), *hub]
 
 
 def load_examples(train_data: Sequence[str], cache: str | Path, needs: Needs) -> "Dataset":
@@ -135,6 +136,12 @@ def count_values(dataset: "Dataset", column: str, rows: np.ndarray) -> dict[str,
     values = dataset.data.column(column).take(pa.array(rows)) if len(rows) else pa.chunked_array([], pa.string())
     counts = {item["values"]: item["counts"] for item in values.value_counts().to_pylist()}
     return {} if set(counts) <= {None} else {value or "": count for value, count in counts.items()}
+
+
+def score_range(dataset: "Dataset") -> tuple[float, float]:
+    """The lowest and the highest score of the positives, of which every row has one at least."""
+    found = pc.min_max(pc.list_flatten(dataset.data.column("pos_scores"))).as_py()
+    return found["min"], found["max"]
 
 
 def _until_unreadable(rows: Iterable[Located], problems: list[DataError]) -> Iterator[Located]:

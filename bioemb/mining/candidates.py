@@ -22,6 +22,7 @@ class Context(NamedTuple):
     query_identities: Lists | None = None  # [q], or q lists: the query's own identity and its positives'
     passage_identities: np.ndarray | None = None  # [m]: a passage that shares one with the query is no negative
     score_of: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # queries [n], passages [n] to scores [n]
+    refuses: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None  # to bool [n]: what must not fill up
 
 
 class Candidates(NamedTuple):

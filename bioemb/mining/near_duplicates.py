@@ -48,7 +48,7 @@ def select_without_copies(
 
     select: from q lists of excluded passages to a Selection; positives, vectors_of, min_cosine: as above. As draws
     depend on the candidate alone (`select_negatives`), the outcome is that of excluding all copies beforehand, but only
-    what is drawn is compared. What was filled up at random, beyond the candidates, is not looked at.
+    what is drawn is compared. What is filled up at random is the business of `Context.refuses`.
     """
     copies = [np.empty(0, np.int64) for _ in positives]
     while True:

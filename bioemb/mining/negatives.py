@@ -66,8 +66,8 @@ def select_negatives(
     positive_scores: [q] or q lists. The lowest of a query's counts: training takes any of them as *the* positive, and
     a negative must stay below it then too. None where the rule does not look at them.
     The draw depends on (rule.seed, row key, passage id) alone: order, shards and restarts change nothing.
-    Short rows are filled up with passages beyond the ranking: within the rule's bounds, and with scores, where
-    `context.score_of` gives these; without it nobody has judged them.
+    Short rows are filled up with passages beyond the ranking: within the rule's bounds, with scores, and none that
+    `context.refuses`, where `context.score_of` gives scores; without it nobody has judged them.
     Raises ConfigError for arrays that contradict each other or lack what the rule needs.
     """
     candidates = read_candidates((scores, ids), excluded_ids, positive_scores, rule, context)
@@ -208,9 +208,9 @@ def _is_free(ids: np.ndarray, row: int, rows: Candidates, passage_identities: np
 def _scored(
     row: np.ndarray, passage: np.ndarray, rows: Candidates, rule: NegativeRule, context: Context
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The scores of passages [n] for their rows [n], and whether the rule's bounds allow them: float32, bool [n].
+    """The scores of passages [n] for their rows [n], and whether they may fill these up: float32, bool [n].
 
-    Without `score_of` scores are nan, and all is allowed.
+    Without `score_of` scores are nan, and all may.
     """
     is_within = np.ones(len(row), dtype=bool)
     if context.score_of is None or not len(row):
@@ -220,6 +220,8 @@ def _scored(
         raise ConfigError(f"score_of gives a number for each of {len(row)} passages; got {str(scores)[:60]}")
     for _, is_refused in _beyond_bounds(scores[:, None], rows.positive[row], rule):
         is_within &= ~is_refused[:, 0]
+    if context.refuses is not None:
+        is_within &= ~context.refuses(rows.first + row, passage)
     return scores, is_within
 
 

@@ -75,7 +75,7 @@ def make_part(paths: list[Path], part: Part, how: PartRules) -> None:
                     out.writelines(_take(record, rows, how))
             except DataError as error:
                 if not how.skip_broken:
-                    raise
+                    raise DataError(f"{error}; or go on without such files: --skip_broken_files yes") from None
                 broken.append(str(error))
     rows.write(part)
     names = {"reasons": list(rows.reasons), "licenses": list(rows.licenses), "nameless": rows.nameless}

@@ -12,7 +12,7 @@ from bioemb.blocks import BlockFolder
 from bioemb.mining import NegativeRule, Selection, select_negatives
 from bioemb.mining.confirmation import Confirmed
 from bioemb.mining.consistency import pair_cosines
-from bioemb.mining.near_duplicates import select_without_copies
+from bioemb.mining.near_duplicates import is_near_duplicate, select_without_copies
 from bioemb.mining.negatives import Context
 from bioemb.mining.search import merge_keys
 from bioemb.records import stable_hash
@@ -93,7 +93,12 @@ class Chooser(NamedTuple):
             excluded |= {NEAR_DUPLICATE: copies, VETOED: vetoed}
             rule = replace(self.rule, count=self.rule.count + spare)
             own = _some(positive_scores, rows)
-            context = Context(row_keys[rows], tables.searched, score_of=partial(self._cosines, queries[rows]))
+            context = Context(
+                row_keys[rows],
+                tables.searched,
+                score_of=partial(self._cosines, queries[rows]),
+                refuses=partial(self._are_copies, _some(positives, rows)),
+            )
             return select_negatives(scores[rows], ids[rows], excluded, own, rule, context)
 
         def select_others(rows: np.ndarray, vetoed: list | None, spare: int) -> Selection:
@@ -101,6 +106,13 @@ class Chooser(NamedTuple):
             return select_without_copies(partial(select, rows, vetoed, spare), _some(positives, rows), take, bound)
 
         return select if self.max_positive_similarity is None else select_others
+
+    def _are_copies(self, positives: list[list[int]], rows: np.ndarray, passages: np.ndarray) -> np.ndarray:
+        """Which passages [n] nearly copy a positive of their row [n]: bool [n]."""
+        if self.max_positive_similarity is None:
+            return np.zeros(len(rows), dtype=bool)
+        own, take = _some(positives, rows), self.vectors.passages.take
+        return is_near_duplicate(passages[:, None], own, take, self.max_positive_similarity)[:, 0]
 
     def _cosines(self, queries: np.ndarray, rows: np.ndarray, passages: np.ndarray) -> np.ndarray:
         """Of some of the queries [q, d], by number [n], with a passage each [n]: float32 [n]."""

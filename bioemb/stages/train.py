@@ -10,7 +10,7 @@ import torch
 from bioemb import checkpoint
 from bioemb.config import TrainConfig
 from bioemb.errors import BioembError, ConfigError
-from bioemb.files import RECORD_SUFFIXES, list_files, remove_leftovers
+from bioemb.files import RECORD_SUFFIXES, check_name_length, list_files, remove_leftovers
 from bioemb.flags import nearest, output_settings
 from bioemb.hub_upload import check_login, push
 from bioemb.locking import lock, unlock
@@ -253,6 +253,7 @@ def _begin(output: Path, description: dict, config: TrainConfig) -> bool:
 
     So is what a killed run was writing.
     """
+    check_name_length(output)
     lock(output)
     remove_leftovers(output)
     checkpoint.remove_leftovers(output)

@@ -9,9 +9,9 @@ import numpy as np
 
 from bioemb.card_data import TrainingSet
 from bioemb.config import TrainConfig
-from bioemb.config.train import SCORED_GROUPS
+from bioemb.config.train import SCORED_GROUPS, SCORED_PAIRS
 from bioemb.data.collator import Collator, TokenIds
-from bioemb.data.dataset import Source, count_values, list_sources, load_examples, rows_of_sources
+from bioemb.data.dataset import Source, count_values, list_sources, load_examples, rows_of_sources, score_range
 from bioemb.data.examples import Needs
 from bioemb.data.hold_out import Split, split_by_other, split_by_share
 from bioemb.data.hub_rows import is_hub_name
@@ -48,6 +48,8 @@ def prepare_data(config: TrainConfig, token_ids: TokenIds, guide_token_ids: Toke
     cache = Path(config.cache_path) if config.cache_path else work_folder(config.output_dir)
     needs_negatives = config.loss_name in SCORED_GROUPS or not config.use_inbatch_neg
     dataset = load_examples(config.train_data, cache, Needs(config.group_size, config.needs_scores, needs_negatives))
+    if config.loss in SCORED_PAIRS:
+        _check_order(dataset, config.loss)
     split, held_out = _hold_out(config, dataset, cache)
     sources = list_sources(config.train_data)
     rows = rows_of_sources(dataset, len(sources))
@@ -68,6 +70,16 @@ def prepare_data(config: TrainConfig, token_ids: TokenIds, guide_token_ids: Toke
     if split:
         counts |= {"rows_held_out": int(split.held_out.sum()), "rows_left_out": int(split.left_out.sum())}
     return TrainingData(collator, pools, held_out, counts, _describe_sets(config, dataset, sources, rows))
+
+
+def _check_order(dataset: "Dataset", loss: str) -> None:
+    """Refuse scored pairs without a higher and a lower score. Raises ConfigError."""
+    lowest, highest = score_range(dataset)
+    if lowest == highest:
+        raise ConfigError(
+            f"all {len(dataset)} pairs have the score {lowest:g}, and --loss {loss} learns from which of two is "
+            "higher: give pairs of several scores, or leave 'score' out and train with --loss info_nce"
+        )
 
 
 def _describe_sets(
