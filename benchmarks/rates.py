@@ -91,8 +91,8 @@ def assumed(options: argparse.Namespace) -> dict[str, Given]:
         "passage_bytes": Given("bytes of an abstract", 1511, "mean of 16,470"),
         "peak": Given("published: bf16 products of an H100, TFLOP/s", 989, "NVIDIA's data sheet, SXM, dense"),
         "peak32": Given("published: float32 of an H100, TFLOP/s", 67, "the same"),
-        "encode_share": Given("share of it reached in encoding", 0.40, "assumed; on a CPU 53 % of large products"),
-        "step_share": Given("share reached in training", 0.30, "assumed; on a CPU 49 % of large products"),
+        "encode_share": Given("share of it reached in encoding", 0.40, "assumed; CPUs' stand in docs/benchmarks.md"),
+        "step_share": Given("share reached in training", 0.30, "assumed; the same"),
         "tokenise": Given("making a pair's tokens, CPU milliseconds", 0.3, "2,000 abstracts took 0.4 to 0.7 s"),
         "search_share": Given("share of float32 reached in search", 0.50, "assumed"),
         "signatures": Given(

@@ -1,7 +1,7 @@
 """Puts what the benchmark programs wrote into docs/benchmarks.md: tables, machine, and what became of the aims.
 
     python benchmarks/report.py
-    python benchmarks/report.py --check     # exit code 1 where the page is not what the results say
+    python benchmarks/report.py --check     # exit code 1, and which, where blocks are not what the results say
 
 The page's words are written by hand. What stands between `<!-- results: NAME -->` and `<!-- end -->` is that of
 benchmarks/results/NAME.json, and stays as it is while there is no such file; `aims` are those of all of them.
@@ -10,6 +10,7 @@ benchmarks/results/NAME.json, and stays as it is while there is no such file; `a
 import argparse
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from reporting import AIM_COLUMNS, PACKAGES, RESULTS, Table, aim_cells, markdown
 PAGE = REPOSITORY / "docs" / "benchmarks.md"
 BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 AIMS = "aims"
+NO_FLAGS = ("generated", "finished")  # what a program notes among its settings, and what only reports
 
 
 def fill_page(page: str, results: dict[str, dict]) -> str:
@@ -38,7 +40,21 @@ def section(result: dict) -> str:
     parts = [markdown(table) for table in result["tables"]]
     left_out = result["measurements"].get("left out") or {}
     parts += [f"Left out: {case} ({reason})." for case, reason in left_out.items()]
-    return "\n\n".join([*parts, where(result)])
+    return "\n\n".join([*parts, where(result), f"Run by `{command_of(result)}`."])
+
+
+def command_of(result: dict) -> str:
+    """The command that measured it, flags at their defaults included; of paths their last part."""
+    parts = result["name"].split("_")  # `step_mixed` is of `step`
+    names = ["_".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    program = next((name for name in names if (REPOSITORY / "benchmarks" / f"{name}.py").exists()), result["name"])
+    words = ["python", f"benchmarks/{program}.py"]
+    for flag, value in result["settings"].items():
+        if flag in NO_FLAGS or value is None or value is False:
+            continue
+        values = [] if value is True else value if isinstance(value, list) else [value]
+        words += [f"--{flag}", *(shlex.quote(str(one)) for one in values)]
+    return " ".join(words)
 
 
 def where(result: dict) -> str:
@@ -76,6 +92,9 @@ def main() -> int:
     page = options.page.read_text(encoding="utf-8")
     filled = fill_page(page, read_results(options.results))
     if options.check:
+        differing = [block[2] for block in BLOCK.finditer(page) if block[0] not in filled]
+        if differing:
+            print(f"{options.page}: not what the results say: {', '.join(differing)}; run benchmarks/report.py")
         return int(filled != page)
     options.page.write_text(filled, encoding="utf-8")
     return 0

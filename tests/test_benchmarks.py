@@ -11,7 +11,7 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 from measuring import CaseError, in_turn, ratio, run_alone, run_by_turns, summarise  # noqa: E402
-from report import fill_page  # noqa: E402
+from report import PAGE, RESULTS, command_of, fill_page, read_results  # noqa: E402
 from reporting import Aim, Table, markdown  # noqa: E402
 
 PYTHON = [sys.executable, "-S", "-c"]
@@ -96,3 +96,14 @@ def test_missed_aims_stand_first():
     ]
     filled = fill_page("<!-- results: aims -->\n<!-- end -->", {"speed": {"aims": aims}})
     assert [line.split("|")[1].strip() for line in filled.splitlines() if line.startswith("| ")] == ["aim", "b", "a"]
+
+
+def test_the_page_is_what_the_results_say():
+    page = PAGE.read_text(encoding="utf-8")
+    assert fill_page(page, read_results(RESULTS)) == page
+
+
+def test_the_command_of_a_result_has_what_was_set_and_no_more():
+    settings = {"quick": False, "mixed": True, "cases": ["one case", "b"], "steps": 3, "model": None, "generated": True}
+    command = "python benchmarks/step.py --mixed --cases 'one case' b --steps 3"
+    assert command_of({"name": "step_mixed", "settings": settings}) == command
