@@ -17,6 +17,7 @@ COMMANDS = {
     "download": (config.DownloadConfig, "bioemb.stages.download"),
     **STAGES,
     "compare": (config.CompareConfig, "bioemb.stages.compare"),
+    "average": (config.AverageConfig, "bioemb.stages.average"),
     "export": (config.ExportConfig, "bioemb.stages.export"),
     "inspect": (config.InspectConfig, "bioemb.stages.inspect"),
     "search": (config.SearchConfig, "bioemb.stages.search"),

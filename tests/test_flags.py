@@ -207,6 +207,8 @@ def test_settings_go_through_json_and_come_back(config_class):
     required = {f.name: (f.metadata["choices"] or ("x",))[0] for f in required}
     if config_class is config.DecontaminateConfig:  # wants tasks, or a folder of them
         required["task"] = ["x"]
+    if config_class is config.AverageConfig:  # of two or more
+        required["model_path"] = ["x", "y"]
     settings = from_mapping(config_class, required, "bioemb x")
     again = {f.name: getattr(settings, f.name) for f in dataclasses.fields(config_class)}
     assert from_mapping(config_class, json.loads(json.dumps(again)), "bioemb x") == settings

@@ -3,6 +3,7 @@
 Names are those that the field's users type already; the second name of a flag is its synonym elsewhere.
 """
 
+from bioemb.config.average import AverageConfig
 from bioemb.config.compare import CompareConfig
 from bioemb.config.decontaminate import DecontaminateConfig
 from bioemb.config.demo import DemoConfig
@@ -21,6 +22,7 @@ from bioemb.config.search import SearchConfig
 from bioemb.config.train import TrainConfig
 
 __all__ = [
+    "AverageConfig",
     "DecontaminateConfig",
     "CompareConfig",
     "DemoConfig",
