@@ -124,7 +124,7 @@ def find_source(wanted: Path, folder: Path) -> Path:
 def blow_up(source: Path, count: int, folder: Path) -> None:
     """The records of the source, repeated under new PMIDs, as one file, and as a folder of some."""
     files = sorted(source.rglob("*.xml*")) if source.is_dir() else [source]
-    found = [record for path in files for record in RECORD.findall(read(path))]
+    found = [record for path in files for record in RECORD.findall(read(path)) if is_whole(record)]
     if not found:
         raise SystemExit(f"no <PubmedArticle> in {source}")
     records = [numbered(found[number % len(found)], number + 1) for number in range(count)]
@@ -133,6 +133,17 @@ def blow_up(source: Path, count: int, folder: Path) -> None:
     share = -(-count // SCALING_FILES)
     for number in range(SCALING_FILES):
         write(folder / SEVERAL / f"n{number}.xml.gz", records[number * share : (number + 1) * share])
+
+
+def is_whole(record: bytes) -> bool:
+    """A damaged one would end every case: `bioemb extract` has a flag for that, a bare pass has not."""
+    from lxml import etree
+
+    try:
+        etree.fromstring(record)
+    except etree.XMLSyntaxError:
+        return False
+    return True
 
 
 def numbered(record: bytes, pmid: int) -> bytes:
