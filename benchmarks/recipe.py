@@ -11,6 +11,7 @@ it again and it goes on; cases without all seeds are shown with those that they 
 """
 
 import argparse
+import json
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -291,6 +292,18 @@ def test_table(scores: dict[str, list], options: argparse.Namespace) -> Table:
     return Table(caption, ["case", "seeds", *(of.task for of in scores[START]), *PARTS], rows)
 
 
+def cost_table(folder: Path, cases: list[str], seeds: list[int]) -> Table:
+    """What the trainings of each case cost, those that it averages together."""
+    rows = []
+    for case in cases:
+        jobs = [trainings_of(case, seed) for seed in seeds if cost_file(folder, f"{case}{SEED}{seed}").exists()]
+        read = [[json.loads(cost_file(folder, job).read_text()) for job in some] for some in jobs]
+        if read:
+            cpu = np.array([sum(use["cpu"] for use in some) for some in read])
+            rows.append([case, len(read), mean_and_spread(cpu), max(use["peak_mb"] for some in read for use in some)])
+    return Table("Training", ["case", "seeds", "CPU s (least, most)", "peak MB"], rows)
+
+
 def agreement_table(choice: dict[str, list], tests: dict[str, list]) -> Table | None:
     """Whether what is held out orders the cases as the test sets do: it was not chosen by this, which looks at them."""
     from scipy.stats import spearmanr
@@ -382,14 +395,14 @@ def main() -> None:
                 found |= score({job: folder / job}, tasks, folder, lengths)
                 if not options.finished:
                     with redirect_stdout(None):
-                        report(chosen_by, tested, options)
+                        report(chosen_by, tested, folder, options)
 
     jobs = starts + [f"{case}{SEED}{seed}" for seed in options.seeds for case in cases]
     if "held-out" in options.score_on:
         add(chosen_by, jobs, choice, CHOICE_TOKENS)
     if "tests" in options.score_on:
         add(tested, jobs, tests, TEST_TOKENS)
-    report(chosen_by, tested, options)
+    report(chosen_by, tested, folder, options)
 
 
 def is_scored(folder: Path, job: str, tasks: list) -> bool:
@@ -398,7 +411,7 @@ def is_scored(folder: Path, job: str, tasks: list) -> bool:
     return all(any(saved.glob(f"*/{task.metadata.name}.json")) for task in tasks)
 
 
-def report(choice: dict[str, list], tests: dict[str, list], options: argparse.Namespace) -> None:
+def report(choice: dict[str, list], tests: dict[str, list], folder: Path, options: argparse.Namespace) -> None:
     """What there is so far, in full: a long run may be looked at, and stopped."""
     own = runs_of(tests, CHOSEN)
     means = {}
@@ -423,6 +436,7 @@ def report(choice: dict[str, list], tests: dict[str, list], options: argparse.Na
     if tests:
         agreement = agreement_table(choice, tests) if choice else None
         tables += [test_table(tests, options), *([agreement] if agreement else [])]
+    tables.append(cost_table(folder, chosen(list(CASES), options), options.seeds))
     write_report("recipe", options, tables, aims, measurements)
 
 
