@@ -104,3 +104,10 @@ def test_the_teachers_temperature_divides_its_scores(loss):
 def test_a_teachers_temperature_that_cannot_work_is_refused(loss, temperature):
     with pytest.raises(ConfigError, match="teacher_temperature is .*; expected more than 0"):
         loss(teacher_temperature=temperature)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_group_that_ends_beyond_the_passages_is_refused(loss):
+    targets = Targets(torch.tensor([0, 2]), teacher_scores=torch.zeros(2, 3))
+    with pytest.raises(ConfigError, match="column of query 1 is 2, and its group ends at 4"):
+        loss(torch.zeros(2, 3), torch.zeros(4, 3), targets)

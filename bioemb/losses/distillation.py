@@ -13,7 +13,7 @@ from bioemb.errors import ConfigError
 from bioemb.losses.info_nce import InfoNCE
 from bioemb.losses.masks import SameIdentity
 from bioemb.losses.row_blocks import Excluded, group_scores, mean_over_queries, widened
-from bioemb.losses.targets import Targets, complete_targets, group_columns, teacher_scores
+from bioemb.losses.targets import Targets, complete_targets, group_columns, require_groups, teacher_scores
 from bioemb.losses.temperature import Scale
 
 
@@ -42,6 +42,7 @@ class KLDistillation(nn.Module):
         targets = complete_targets(query, passages, targets)
         query, passages = widened(query, passages)
         teacher = teacher_scores(targets, "KLDistillation", at_least=2).to(query)
+        require_groups(targets, teacher.shape[1], len(passages))
         targets = targets._replace(group_size=teacher.shape[1])
         student = group_scores(query * self.info_nce.scale(), passages, group_columns(targets, teacher.shape[1]))
         distance = -((teacher / self.teacher_temperature).softmax(1) * student.log_softmax(1)).sum(1)  # [b]
@@ -74,6 +75,7 @@ class M3Distillation(nn.Module):
         targets = complete_targets(query, passages, targets)
         query, passages = widened(query, passages)
         teacher = teacher_scores(targets, "M3Distillation", at_least=2).to(query)
+        require_groups(targets, teacher.shape[1], len(passages))
         weights = (teacher / self.teacher_temperature).softmax(1)
         own = group_columns(targets, weights.shape[1])
         scaled = query * self.scale()
@@ -131,6 +133,7 @@ class MarginMSE(nn.Module):
         """query: [b, d]; passages: [n, d]."""
         targets = complete_targets(query, passages, targets)
         teacher = teacher_scores(targets, "MarginMSE", at_least=2)
+        require_groups(targets, teacher.shape[1], len(passages))
         student = group_scores(query, passages, group_columns(targets, teacher.shape[1])) * self.scale
         difference = (student[:, :1] - student[:, 1:]) - (teacher[:, :1] - teacher[:, 1:]).to(student)  # [b, g - 1]
         return difference.square().sum() / max(1, difference.numel())

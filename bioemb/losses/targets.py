@@ -65,12 +65,17 @@ def _check_lengths(targets: Targets, queries: int, passages: int) -> None:
                 raise ConfigError(
                     f"targets.{name} has {len(value)} rows; expected {expected}, one for each of the {what}"
                 )
-    if targets.column.device.type == "cpu":  # a GPU would have to be waited for; it finds such columns itself
-        _check_columns(targets, passages)
+    require_groups(targets, targets.group_size, passages)
     for pair in (("query_identity", "passage_identity"), ("query_guide", "passage_guide")):
         given = [name for name in pair if getattr(targets, name) is not None]
         if len(given) == 1:
             raise ConfigError(f"targets carry {given[0]} alone; expected both {pair[0]} and {pair[1]}, or neither")
+
+
+def require_groups(targets: Targets, size: int, passages: int) -> None:
+    """Refuse groups of `size` that end beyond the passages. Raises ConfigError; a GPU would have to be waited for."""
+    if targets.column.device.type == "cpu":
+        _check_columns(targets._replace(group_size=size), passages)
 
 
 def _check_columns(targets: Targets, passages: int) -> None:
