@@ -11,9 +11,8 @@ it again and it goes on; cases without all seeds are shown with those that they 
 """
 
 import argparse
-import json
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -24,93 +23,24 @@ from quality import (
     SEED,
     TASKS,
     cost_file,
-    differences,
     generate,
-    mean_and_spread,
     prepare_start,
     runs_of,
     score,
-    with_interval,
 )
 from quality_training import OURS, START, run_peer
+from recipe_cases import CASES, CHOSEN, FRESH, QUICK, Recipe, needed_for, trainings_of
 from recipe_data import CHOICE_TASKS, mined_rows, prepare_data, read_rows, spans, with_negatives, write_rows
-from reporting import Aim, Table, write_report
+from recipe_tables import PARTS, agreement_table, choice_table, cost_table, test_table
+from reporting import Aim, write_report
 from texts import add_flags
 
-BASE, CHOSEN, FRESH = "base", "recipe", "fresh start"
-QUICK = (BASE, "no hard negatives", "0.3 of the start's weights")
-PARTS = {"mean of retrieval": "ndcg_at_10", "mean of similarity": "cosine_spearman"}  # of the test tasks, by metric
 CHOICE_TOKENS, TEST_TOKENS = 128, 256  # longest texts in evaluations
 AT_ONCE = 64  # queries whose graph is in memory
 LEAST_POINTS = 3.0  # that the mean of these is to gain
-LEAST_CASES = 5  # for a correlation over them
 OF_ONE_RUN = "json one folder work repeats cases quick threads finished".split()
 OF_SCORES = "seeds resamples examples bf16 score_on".split()
 NOT_OF_THE_DATA = OF_ONE_RUN + OF_SCORES
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What is varied. keep_share: of the pairs of each kind, by the start's cosines; start_share: of the weights.
-
-    times: the queries seen, as a multiple of `--examples`; models: trainings whose weights are averaged.
-    """
-
-    kinds: tuple[str, ...] = ("title_abstract", "title_passage", "abstract_passage")
-    terms: bool = True
-    spans: bool = False
-    keep_share: float | None = 0.9
-    ranks: str = "10-100"
-    relative_margin: float | None = 0.05
-    negatives: int = 1
-    temperature: float = 0.05
-    directions: str = "query"
-    queries: int = 64  # of a step
-    learning_rate: float = 5e-5
-    dropout: float = 0.0
-    term_weight: float = 1.0
-    times: int = 1
-    models: int = 1
-    start_share: float = 0.0
-    package: str = OURS
-    start: str = START
-
-
-RECIPE = Recipe(models=3)
-CASES = {
-    BASE: Recipe(),
-    "rate 2e-5": Recipe(learning_rate=2e-5),
-    "rate 1e-4": Recipe(learning_rate=1e-4),
-    "rate 2e-4": Recipe(learning_rate=2e-4),
-    "temperature 0.02": Recipe(temperature=0.02),
-    "temperature 0.1": Recipe(temperature=0.1),
-    "no hard negatives": Recipe(negatives=0),
-    "sentences of abstracts, too": Recipe(spans=True),
-    "no terms": Recipe(terms=False),
-    "256 queries a step": Recipe(queries=256),
-    "both directions": Recipe(directions="both"),
-    "0.3 of the start's weights": Recipe(start_share=0.3),
-    "0.5 of the start's weights": Recipe(start_share=0.5),
-    "3 hard negatives": Recipe(negatives=3),
-    "no margin": Recipe(relative_margin=None),
-    "margin 0.1": Recipe(relative_margin=0.1),
-    "negatives of ranks 1-30": Recipe(ranks="1-30"),
-    "negatives of ranks 100-300": Recipe(ranks="100-300"),
-    "no filter": Recipe(keep_share=None),
-    "best 0.7 of the pairs": Recipe(keep_share=0.7),
-    "no passages of full texts": Recipe(kinds=("title_abstract",)),
-    "32 queries a step": Recipe(queries=32),
-    "dropout 0.1": Recipe(dropout=0.1),
-    "twice as many terms": Recipe(term_weight=2.0),
-    "twice the queries": Recipe(times=2),
-    "4 times the queries": Recipe(times=4),
-    "mean of 3 trainings, rate 1e-4": Recipe(models=3, learning_rate=1e-4),
-    CHOSEN: RECIPE,
-    f"{CHOSEN}, 0.3 of the start's weights": replace(RECIPE, start_share=0.3),
-    "FlagEmbedding, as many queries": Recipe(times=RECIPE.models, package="FlagEmbedding"),
-    "sentence-transformers, as many queries": Recipe(times=RECIPE.models, package="sentence-transformers"),
-    "fresh small encoder": Recipe(start=FRESH, negatives=0, learning_rate=1e-3),
-}
 
 
 def run_case(options: argparse.Namespace) -> dict:
@@ -121,13 +51,9 @@ def run_case(options: argparse.Namespace) -> dict:
 
     case, seed = options.one.rsplit(SEED, 1)
     recipe, output = CASES[case], options.folder / options.one
-    jobs = trainings_of(case, int(seed))
     with measured() as use:
-        if all(cost_file(options.folder, job).exists() for job in jobs):
-            average([options.folder / job for job in jobs], options.folder / START, recipe.start_share, output)
-        elif recipe.models > 1:
-            missing = [job for job in jobs if not cost_file(options.folder, job).exists()]
-            raise SystemExit(f"{options.one} averages trainings that are not there yet: {', '.join(missing)}")
+        if recipe.models > 1 or recipe.start_share:
+            average([options.folder / job for job in trainings_of(case, int(seed))], recipe.start_share, options)
         elif recipe.package == OURS:
             train(recipe, int(seed), output, options)
         else:
@@ -136,29 +62,15 @@ def run_case(options: argparse.Namespace) -> dict:
     return use
 
 
-def trainings_of(case: str, seed: int) -> list[str]:
-    """The trainings, cases before this one, whose weights this one averages, with each other's or the start's.
-
-    One that is averaged with nothing but the start's may do without them: it trains itself, and averages in the end.
-    """
-    recipe = CASES[case]
-    if recipe.models == 1 and not recipe.start_share:
-        return [f"{case}{SEED}{seed}"]
-    alone = replace(recipe, start_share=0, models=1)
-    name = next((name for name, other in CASES.items() if other == alone), case)
-    return [f"{name}{SEED}{recipe.models * seed + place}" for place in range(recipe.models)]
-
-
-def average(trained: list[Path], start: Path, share: float, output: Path) -> None:
+def average(trained: list[Path], share: float, options: argparse.Namespace) -> None:
     """The mean of the trained weights, moved by `share` of the way to those of the start."""
-    from bioemb.averaging import average_with
-    from bioemb.encoder import Encoder
+    from bioemb.config import AverageConfig
+    from bioemb.stages.average import run
 
-    encoder = Encoder.from_pretrained(trained[0])
-    for count, folder in enumerate(trained[1:], start=2):
-        average_with(encoder, Encoder.from_pretrained(folder), 1 / count)
-    average_with(encoder, Encoder.from_pretrained(start), share)
-    encoder.save(output)
+    models, weights = list(map(str, trained)), [(1 - share) / len(trained)] * len(trained)
+    if share:
+        models, weights = [*models, str(options.folder / START)], [*weights, share]
+    run(AverageConfig(tuple(models), str(options.folder / options.one), tuple(weights), overwrite=True))
 
 
 def train(recipe: Recipe, seed: int, output: Path, options: argparse.Namespace) -> None:
@@ -184,7 +96,6 @@ def train(recipe: Recipe, seed: int, output: Path, options: argparse.Namespace) 
             dropout=recipe.dropout,
             warmup_ratio=0.1,
             max_steps=steps_of(recipe, options),
-            average_with_start=recipe.start_share,
             bf16=options.bf16,
             seed=seed,
             dataloader_drop_last=True,
@@ -260,91 +171,6 @@ def prepare(options: argparse.Namespace) -> Path:
     return folder
 
 
-def choice_table(scores: dict[str, list], options: argparse.Namespace) -> Table:
-    """Every case on what it was chosen by."""
-    rows = []
-    for case in (START, FRESH, *CASES):
-        runs = runs_of(scores, case)
-        if runs:
-            points = points_of(scores, case)
-            rows.append([case, len(runs), *map(mean_and_spread, (*points.T, points.mean(axis=1)))])
-    caption = (
-        "Held-out articles, and questions, nDCG@10 in points, the mean (least, most) of the seeds; "
-        f"{options.examples:,} queries a training"
-    )
-    return Table(caption, ["case", "seeds", *(of.task for of in scores[START]), "mean"], rows)
-
-
-def test_table(scores: dict[str, list], options: argparse.Namespace) -> Table:
-    """Every start on the test sets in points, and what each case gained over its own."""
-    rows = []
-    for start in (START, FRESH):
-        if start in scores:
-            rows.append([start, None, *(f"{100 * of.score:.2f}" for of in scores[start]), *[None] * len(PARTS)])
-        for case in [case for case, recipe in CASES.items() if recipe.start == start]:
-            runs = runs_of(scores, case)
-            if runs:
-                rows.append([case, len(runs), *gains(scores[start], runs, options)])
-    caption = (
-        "The test sets: nDCG@10 or Spearman's correlation of a start in points, and what each case gained over it "
-        "[95 % interval over queries or pairs, and over seeds]"
-    )
-    return Table(caption, ["case", "seeds", *(of.task for of in scores[START]), *PARTS], rows)
-
-
-def cost_table(folder: Path, cases: list[str], seeds: list[int]) -> Table:
-    """What the trainings of each case cost, those that it averages together."""
-    rows = []
-    for case in cases:
-        jobs = [trainings_of(case, seed) for seed in seeds if cost_file(folder, f"{case}{SEED}{seed}").exists()]
-        read = [[json.loads(cost_file(folder, job).read_text()) for job in some] for some in jobs]
-        if read:
-            cpu = np.array([sum(use["cpu"] for use in some) for some in read])
-            rows.append([case, len(read), mean_and_spread(cpu), max(use["peak_mb"] for some in read for use in some)])
-    return Table("Training", ["case", "seeds", "CPU s (least, most)", "peak MB"], rows)
-
-
-def agreement_table(choice: dict[str, list], tests: dict[str, list]) -> Table | None:
-    """Whether what is held out orders the cases as the test sets do: it was not chosen by this, which looks at them."""
-    from scipy.stats import spearmanr
-
-    both = [case for case, of in CASES.items() if of.start == START and runs_of(choice, case) and runs_of(tests, case)]
-    if len(both) < LEAST_CASES:
-        return None
-    held_out = np.array([points_of(choice, case).mean(axis=0) for case in both])  # [cases, tasks]
-    names = [of.task for of in choice[START]]
-    columns = dict(zip(names, held_out.T, strict=True)) | {"mean": held_out.mean(axis=1)}
-    means = [
-        np.array([points_of(tests, case)[:, places_of(tests, metric)].mean() for case in both])
-        for metric in PARTS.values()
-    ]
-    rows = [[name, *(f"{spearmanr(values, mean).statistic:.2f}" for mean in means)] for name, values in columns.items()]
-    caption = f"Rank correlation over {len(both)} cases of what is held out with the test sets"
-    return Table(caption, ["held out", *PARTS], rows)
-
-
-def points_of(scores: dict[str, list], case: str) -> np.ndarray:
-    """[seeds, tasks]"""
-    return np.array([[100 * of.score for of in run] for run in runs_of(scores, case)])
-
-
-def places_of(scores: dict[str, list], metric: str) -> list[int]:
-    """Of the tasks of this metric."""
-    return [place for place, of in enumerate(scores[START]) if of.metric == metric]
-
-
-def gains(start: list, runs: list, options: argparse.Namespace) -> list[str]:
-    """Of each test task, then of the means of PARTS."""
-    drawn, found = [], []
-    for place, own in enumerate(start):
-        others = [run[place] for run in runs]
-        drawn.append(differences([own], others, options.resamples, np.random.default_rng([0, place])))
-        found.append(np.mean([of.score for of in others]) - own.score)
-    groups = [[place] for place in range(len(start))]
-    groups += [[place for place, of in enumerate(start) if of.metric == metric] for metric in PARTS.values()]
-    return [with_interval(np.mean([found[of] for of in g]), np.mean([drawn[of] for of in g], axis=0)) for g in groups]
-
-
 def flags_of() -> argparse.ArgumentParser:
     flags = make_parser(__doc__, repeats=1)
     add_flags(flags)
@@ -387,8 +213,8 @@ def main() -> None:
     def add(found: dict[str, list], jobs: list[str], tasks: list, tokens: int) -> None:
         lengths = argparse.Namespace(**vars(options) | {"passage_tokens": tokens})
         for job in jobs:
-            if job not in starts and not cost_file(folder, job).exists() and not options.finished:
-                run_by_turns(own_commands([job], folder), 1, options.threads)
+            if job not in starts and not options.finished:
+                train_missing(job, folder, options)
             if options.finished and not is_scored(folder, job, tasks):
                 continue
             if job in starts or cost_file(folder, job).exists():
@@ -403,6 +229,13 @@ def main() -> None:
     if "tests" in options.score_on:
         add(tested, jobs, tests, TEST_TOKENS)
     report(chosen_by, tested, folder, options)
+
+
+def train_missing(job: str, folder: Path, options: argparse.Namespace) -> None:
+    """Whatever of a job is not there: what it averages, then itself."""
+    for needed in needed_for(job):
+        if not cost_file(folder, needed).exists():
+            run_by_turns(own_commands([needed], folder), 1, options.threads)
 
 
 def is_scored(folder: Path, job: str, tasks: list) -> bool:

@@ -82,7 +82,7 @@ def write_aside(path: str | Path) -> Iterator[io.TextIOBase]:
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with (
-            open_write(aside, path) as raw,
+            _open_aside(aside, path) as raw,
             compressed(raw, path.suffix) as binary,
             io.TextIOWrapper(binary, encoding="utf-8", newline="\n") as text,
         ):
@@ -93,7 +93,7 @@ def write_aside(path: str | Path) -> Iterator[io.TextIOBase]:
             aside.unlink()
 
 
-def open_write(path: Path, wanted: Path) -> io.BufferedWriter:
+def _open_aside(path: Path, wanted: Path) -> io.BufferedWriter:
     """A new file's bytes, in a folder made where there is none; `wanted` is what an error names. Raises ConfigError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

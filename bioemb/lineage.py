@@ -32,7 +32,7 @@ def trace(outputs: Iterable[str | Path]) -> list[Origin]:
 
 
 def _follow(output: Path, found: dict[Path, Origin]) -> None:
-    manifest = None if output in found else _manifest_of(output)
+    manifest = None if output in found else complete_manifest(output)
     if manifest is None:
         return
     inputs = manifest.get("inputs", {})  # {"0 pairs.jsonl": hash}
@@ -42,7 +42,8 @@ def _follow(output: Path, found: dict[Path, Origin]) -> None:
     found[output] = Origin(output.name, manifest["stage"], names, manifest.get("counts", {}))
 
 
-def _manifest_of(output: Path) -> dict[str, Any] | None:
+def complete_manifest(output: Path) -> dict[str, Any] | None:
+    """The manifest beside a file, if there is a whole one; a damaged one is warned of."""
     try:
         manifest = read_manifest(output)
     except DataError as error:
@@ -54,5 +55,5 @@ def _manifest_of(output: Path) -> dict[str, Any] | None:
 def _inputs_beside(output: Path, inputs: dict[str, str]) -> Iterator[Path]:
     for key, digest in inputs.items():
         path = output.with_name(key.partition(" ")[2])
-        if path != output and _manifest_of(path) and path.is_file() and hash_file(path) == digest:
+        if path != output and complete_manifest(path) and path.is_file() and hash_file(path) == digest:
             yield path

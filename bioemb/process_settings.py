@@ -1,4 +1,4 @@
-"""What a command sets for its whole process before it works, and does with its memory between two kinds of work.
+"""What a command sets for its whole process: threads, memory, how it hears signals; memory between two kinds of work.
 
 A library that is imported sets nothing.
 """

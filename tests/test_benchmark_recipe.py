@@ -80,3 +80,17 @@ def test_agreement_is_one_where_what_is_held_out_orders_the_cases_as_the_tests_d
     assert table.rows == [["like", "1.00", "-1.00"], ["unlike", "-1.00", "1.00"], ["mean", "-1.00", "1.00"]]
     del tests[f"{cases[0]}, seed 0"]
     assert recipe.agreement_table(choice, tests) is None  # too few
+
+
+def test_an_average_is_of_trainings_of_its_own_which_are_made_first():
+    trained = [f"base, seed {seed}" for seed in (3, 4, 5)]
+    assert recipe.trainings_of("recipe", 1) == trained
+    assert recipe.needed_for("recipe, seed 1") == [*trained, "recipe, seed 1"]
+    assert recipe.needed_for("0.3 of the start's weights, seed 2") == [
+        "base, seed 2",
+        "0.3 of the start's weights, seed 2",
+    ]
+    for case in recipe.CASES:  # each average has its plain case
+        drawn = [job for seed in range(3) for job in recipe.trainings_of(case, seed)]
+        assert len(set(drawn)) == len(drawn) == 3 * recipe.CASES[case].models
+        assert all(recipe.CASES[job.rsplit(", seed ", 1)[0]].models == 1 for job in drawn)

@@ -66,8 +66,8 @@ def select_negatives(
     positive_scores: [q] or q lists. The lowest of a query's counts: training takes any of them as *the* positive, and
     a negative must stay below it then too. None where the rule does not look at them.
     The draw depends on (rule.seed, row key, passage id) alone: order, shards and restarts change nothing.
-    Short rows are filled up with passages beyond the ranking: within the rule's bounds, with scores, and none that
-    `context.refuses`, where `context.score_of` gives scores; without it nobody has judged them.
+    Short rows are filled up with passages beyond the ranking, none that `context.refuses`: within the rule's bounds and
+    with scores where `context.score_of` gives these; without it no bound applies.
     Raises ConfigError for arrays that contradict each other or lack what the rule needs.
     """
     candidates = read_candidates((scores, ids), excluded_ids, positive_scores, rule, context)
@@ -210,18 +210,17 @@ def _scored(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The scores of passages [n] for their rows [n], and whether they may fill these up: float32, bool [n].
 
-    Without `score_of` scores are nan, and all may.
+    Without `score_of` scores are nan, and no bound applies.
     """
-    is_within = np.ones(len(row), dtype=bool)
-    if context.score_of is None or not len(row):
-        return np.full(len(row), np.nan, np.float32), is_within
-    scores = np.asarray(context.score_of(rows.first + row, passage), np.float32)
-    if scores.shape != row.shape or np.isnan(scores).any():
-        raise ConfigError(f"score_of gives a number for each of {len(row)} passages; got {str(scores)[:60]}")
-    for _, is_refused in _beyond_bounds(scores[:, None], rows.positive[row], rule):
-        is_within &= ~is_refused[:, 0]
-    if context.refuses is not None:
-        is_within &= ~context.refuses(rows.first + row, passage)
+    query, is_within, scores = rows.first + row, np.ones(len(row), dtype=bool), np.full(len(row), np.nan, np.float32)
+    if context.score_of is not None and len(row):
+        scores = np.asarray(context.score_of(query, passage), np.float32)
+        if scores.shape != row.shape or np.isnan(scores).any():
+            raise ConfigError(f"score_of gives a number for each of {len(row)} passages; got {str(scores)[:60]}")
+        for _, is_refused in _beyond_bounds(scores[:, None], rows.positive[row], rule):
+            is_within &= ~is_refused[:, 0]
+    if context.refuses is not None and is_within.any():
+        is_within[is_within] = ~context.refuses(query[is_within], passage[is_within])
     return scores, is_within
 
 

@@ -13,6 +13,7 @@ from bioemb.errors import ConfigError, ModelError
 from bioemb.flags import output_settings
 from bioemb.log import logger
 from bioemb.manifest import begin, describe, finish
+from bioemb.model_folder import find_folder, weights_hash
 
 
 def run(config: AverageConfig) -> str:
@@ -20,20 +21,17 @@ def run(config: AverageConfig) -> str:
     output = Path(config.output_dir)
     if output.resolve() in {Path(name).resolve() for name in config.model_path}:
         raise ConfigError(f"--output_dir {output} is one of the models; name another folder")
-    first = Encoder.from_pretrained(config.model_path[0])
-    hashes = {"model 1": first.weights_hash}
-    for number, name in enumerate(config.model_path[1:], start=2):
-        hashes[f"model {number}"] = _kin(name, first).weights_hash
+    hashes = {f"model {n}": weights_hash(find_folder(name)) for n, name in enumerate(config.model_path, start=1)}
     if len(set(hashes.values())) < len(hashes):
         logger.warning("some of the models have the same weights")
     description = describe("average", output_settings(config), [], hashes)
     if not begin(output, description, config.overwrite):
         return f"{output} is complete; nothing to do"
     weights = config.weights or (1.0,) * len(config.model_path)
-    total = weights[0]
+    first, total = Encoder.from_pretrained(config.model_path[0]), weights[0]
     for name, weight in zip(config.model_path[1:], weights[1:], strict=True):
         total += weight
-        average_with(first, Encoder.from_pretrained(name), weight / total)
+        average_with(first, _kin(name, first), weight / total)
     first.save(output)
     finish(output, description, {"models": list(map(_last_part, config.model_path)), "weights": list(weights)})
     return f"{output}: the mean of {len(weights)} models"

@@ -24,8 +24,9 @@ from bioemb.files import (
     write_json,
 )
 from bioemb.flags import nearest, output_settings
+from bioemb.lineage import complete_manifest
 from bioemb.log import Funnel, logger, progress
-from bioemb.manifest import begin, describe, finish, read_manifest, remove_unfinished, work_folder
+from bioemb.manifest import begin, describe, finish, remove_unfinished, work_folder
 from bioemb.mining.consistency import BestShare, ConsistencyRule
 from bioemb.processes import join_processes, on_all, on_first, require_same
 from bioemb.stages.filter_scores import Scores, blocks_of, open_scores
@@ -70,7 +71,7 @@ def read_input(config: FilterConfig) -> tuple[list[Path], int, list[str]]:
 def _warn_of_own_outputs(files: list[Path], config: FilterConfig) -> None:
     """A folder may hold what the filter has written there before: its pairs are those of another file once more."""
     for path in files if Path(config.folder_path).is_dir() else ():
-        if (read_manifest(path) or {}).get("stage") == "filter":
+        if (complete_manifest(path) or {}).get("stage") == "filter":
             logger.warning("%s is an output of the filter, and is read like any other file of the folder", path)
 
 

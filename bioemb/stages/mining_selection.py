@@ -12,7 +12,7 @@ from bioemb.blocks import BlockFolder
 from bioemb.mining import NegativeRule, Selection, select_negatives
 from bioemb.mining.confirmation import Confirmed
 from bioemb.mining.consistency import pair_cosines
-from bioemb.mining.near_duplicates import is_near_duplicate, select_without_copies
+from bioemb.mining.near_duplicates import COMPARED_PAIRS, is_near_duplicate, select_without_copies
 from bioemb.mining.negatives import Context
 from bioemb.mining.search import merge_keys
 from bioemb.records import stable_hash
@@ -20,7 +20,6 @@ from bioemb.stages.mining_search import Vectors
 from bioemb.stages.mining_tables import Tables
 from bioemb.stages.reranking import VETOED, Reranking
 
-COMPARED_PAIRS = 16_384  # at once: 100 MB at width 768
 NEAR_DUPLICATE = "near-duplicate of a positive"  # the reason that candidates are counted under
 
 
@@ -88,6 +87,8 @@ class Chooser(NamedTuple):
             [stable_hash(json.dumps([query, own])) for query, own in zip(block["query"], positives, strict=True)]
         )
 
+        bound = self.max_positive_similarity
+
         def select(rows: np.ndarray, vetoed: list | None, spare: int, copies: list | None = None) -> Selection:
             excluded = {reason: _some(lists, rows) for reason, lists in exclusions.items()}
             excluded |= {NEAR_DUPLICATE: copies, VETOED: vetoed}
@@ -97,20 +98,18 @@ class Chooser(NamedTuple):
                 row_keys[rows],
                 tables.searched,
                 score_of=partial(self._cosines, queries[rows]),
-                refuses=partial(self._are_copies, _some(positives, rows)),
+                refuses=None if bound is None else partial(self._are_copies, _some(positives, rows)),
             )
             return select_negatives(scores[rows], ids[rows], excluded, own, rule, context)
 
         def select_others(rows: np.ndarray, vetoed: list | None, spare: int) -> Selection:
-            take, bound = self.vectors.passages.take, self.max_positive_similarity
+            take = self.vectors.passages.take
             return select_without_copies(partial(select, rows, vetoed, spare), _some(positives, rows), take, bound)
 
-        return select if self.max_positive_similarity is None else select_others
+        return select if bound is None else select_others
 
     def _are_copies(self, positives: list[list[int]], rows: np.ndarray, passages: np.ndarray) -> np.ndarray:
         """Which passages [n] nearly copy a positive of their row [n]: bool [n]."""
-        if self.max_positive_similarity is None:
-            return np.zeros(len(rows), dtype=bool)
         own, take = _some(positives, rows), self.vectors.passages.take
         return is_near_duplicate(passages[:, None], own, take, self.max_positive_similarity)[:, 0]
 
