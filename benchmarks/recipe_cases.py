@@ -67,6 +67,8 @@ CASES = {
     "mean of 3 trainings, rate 1e-4": Recipe(models=3, learning_rate=1e-4),
     CHOSEN: RECIPE,
     f"{CHOSEN}, 0.3 of the start's weights": replace(RECIPE, start_share=0.3),
+    "FlagEmbedding": Recipe(package="FlagEmbedding"),
+    "sentence-transformers": Recipe(package="sentence-transformers"),
     "FlagEmbedding, as many queries": Recipe(times=RECIPE.models, package="FlagEmbedding"),
     "sentence-transformers, as many queries": Recipe(times=RECIPE.models, package="sentence-transformers"),
     "fresh small encoder": Recipe(start=FRESH, negatives=0, learning_rate=1e-3),
