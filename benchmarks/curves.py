@@ -122,7 +122,8 @@ def step(options: argparse.Namespace, queries: int, sub_batch: int | None = None
     """A step of the trainer, after a small run that brings what is loaded once."""
     from step import ours
 
-    given = {"folder": options.folder, "one": f"{options.one}, warm", "queries": 2, "steps": 2, "dropout": 0.0}
+    given = {"folder": options.folder, "one": f"{options.one}, warm", "queries": 2, "steps": 2}
+    given |= {"dropout": 0.0, "own_dropout": False}
     ours(argparse.Namespace(**given), False)
     reset_peak()
     before = peak_mb()

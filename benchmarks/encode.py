@@ -172,7 +172,7 @@ def main() -> None:
     add_flags(flags)
     flags.add_argument("--count", type=int, default=2000, help="texts")
     flags.add_argument("--max_length", type=int, default=512, help="tokens of a text at most")
-    options = parse(flags, count=200, repeats=1)
+    options = parse(flags, count=200, repeats=1, max_length=256)
     if options.one:
         print_case(CASES, options)
         return

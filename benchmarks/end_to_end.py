@@ -24,7 +24,7 @@ from peer_filtering import cosines_of_flag_embedding, cosines_of_sentence_transf
 from peer_mining import Window, like_flag_embedding, with_sentence_transformers
 from peer_training import Training, flag_embedding_trainer, sentence_transformers_trainer
 from reporting import Aim, Table, write_report
-from texts import MODEL
+from texts import add_model_flag
 
 OURS, ST, FE = CASES = ("bioemb", "sentence-transformers", "FlagEmbedding")
 STAGES = ("extract", "filter", "mine", "train")
@@ -187,7 +187,7 @@ def total(summary: Summary, case: str) -> float | None:
 def main() -> None:
     flags = make_parser(__doc__, repeats=1)
     flags.add_argument("--input", type=Path, default=DEFAULT, help="PubMed files (default: generated)")
-    flags.add_argument("--model", default=MODEL, help="encoder: a folder or a hub name")
+    add_model_flag(flags)
     flags.add_argument("--records", type=int, default=4000, help="of the input, at most")
     flags.add_argument("--queries", type=int, default=32, help="of a step, each with a positive and a negative")
     flags.add_argument("--steps", type=int, default=20)

@@ -48,8 +48,7 @@ def ours(options: argparse.Namespace, folder: Path, bf16: bool) -> None:
         words += [f"--embedder_{kind}_max_length", str(options.max_length)]
     if (folder / "pool.jsonl").exists():
         words += ["--candidate_pool", str(folder / "pool.jsonl")]
-    if bf16:
-        words.append("--bf16")
+    words += ["--bf16", "yes" if bf16 else "no"]
     with tempfile.TemporaryDirectory(dir=folder) as fresh:  # nothing of an earlier run to go on from
         output = Path(fresh) / "mined.jsonl"
         done = subprocess.run(

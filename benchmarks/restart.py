@@ -25,7 +25,7 @@ from pathlib import Path
 
 from measuring import REPOSITORY, chosen, make_parser, parse
 from reporting import Aim, Table, write_report
-from texts import Text, add_flags, generate_texts, read_texts
+from texts import GENERATED, Text, add_flags, read_texts
 
 LAUNCHERS_PATIENCE = 30  # seconds until the others of a killed process are ended
 OUTPUT = {
@@ -59,7 +59,8 @@ def words_of(case: str, source: Path, options: argparse.Namespace) -> list[str]:
             "max_length": length,
         },
         "mine": model
-        | {"input_file": rows, "embedder_query_max_length": length, "embedder_passage_max_length": length},
+        | {"input_file": rows, "embedder_query_max_length": length, "embedder_passage_max_length": length}
+        | {"relative_margin": "none"},  # a fresh encoder finds all texts alike
         "train": model
         | {
             "train_data": rows,
@@ -158,7 +159,7 @@ def kill_often(case: str, folder: Path, options: argparse.Namespace) -> dict:
 
 
 def prepare(folder: Path, texts: list[Text], options: argparse.Namespace) -> None:
-    """Rows that filter, mine and train take alike; a corpus to extract where none is named, an encoder likewise."""
+    """Rows that filter, mine and train take alike; a corpus to extract where none is named."""
     folder.mkdir()
     with open(folder / "rows.jsonl", "w", encoding="utf-8") as out:
         for text in texts:
@@ -169,17 +170,12 @@ def prepare(folder: Path, texts: list[Text], options: argparse.Namespace) -> Non
 
         write_corpus(folder / "corpus", max(600, options.rows))
         options.input = folder / "corpus" / "pubmed"
-    if options.model is None:
-        from bioemb.demo.model import write_starting_encoder
-
-        options.model = str(folder / "model")
-        write_starting_encoder(folder / "model", [text.abstract for text in generate_texts(500)], warm_up_steps=0)
 
 
 def main() -> int:
     flags = make_parser(__doc__)
     add_flags(flags)
-    flags.set_defaults(model=None)
+    flags.set_defaults(model=GENERATED)
     flags.add_argument("--input", type=Path, help="PubMed XML (default: generated)")
     flags.add_argument("--rows", type=int, default=2000, help="titles and abstracts")
     flags.add_argument("--steps", type=int, default=40, help="of a training")

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from measuring import REPOSITORY
 
 DEFAULT = REPOSITORY.parent / "shared" / "data" / "pubmed_abstracts.jsonl.gz"
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"  # the hub's name; a folder does as well
+GENERATED = "generated"
 
 
 class Text(NamedTuple):
@@ -20,7 +22,24 @@ class Text(NamedTuple):
 def add_flags(flags) -> None:
     """`--texts` and `--model`."""
     flags.add_argument("--texts", type=Path, default=DEFAULT, help='{"title","abstract"} a line (default: generated)')
-    flags.add_argument("--model", default=MODEL, help="encoder: a folder or a hub name")
+    add_model_flag(flags)
+
+
+def add_model_flag(flags) -> None:
+    """`--model`; with `--quick` a small encoder that needs no hub stands in for it."""
+    default = GENERATED if "--quick" in sys.argv[1:] else MODEL
+    words = f"encoder: a folder, a hub name, or `{GENERATED}`: a small fresh one (default: {MODEL}; quick: {GENERATED})"
+    flags.add_argument("--model", type=_encoder, default=default, help=words)
+
+
+def _encoder(name: str) -> str:
+    """The folder of the generated encoder, written where it is not there; any other name as it is."""
+    folder = REPOSITORY / "work" / "generated_encoder"
+    if name == GENERATED and not (folder / "config.json").exists():
+        from bioemb.demo.model import write_starting_encoder
+
+        write_starting_encoder(folder, [text.abstract for text in generate_texts(500)], warm_up_steps=0)
+    return str(folder) if name == GENERATED else name
 
 
 def read_texts(path: Path, count: int) -> list[Text]:
