@@ -9,6 +9,7 @@ from measuring import REPOSITORY
 
 BENCHMARKS = REPOSITORY / "docs" / "benchmarks.md"
 SIZES = ("10,000", "1,000,000")  # passages of the two rows that the memory of one is taken from
+MERGED = ("1,000,000", "3,000,000")  # records, likewise
 
 
 class Given(NamedTuple):
@@ -51,9 +52,17 @@ def measured(page: str) -> dict[str, Given]:
     search_queries = from_page("mine_memory", "1,000,000", "queries")[0]
     records, packed = (caption_number(page, "extract", rf"([\d,]+) {word}") for word in ("records", "MB gzip"))
     rate, rate_source = from_page("extract", "bioemb extract", "records a CPU s")
+    merge_seconds, merge_source = from_page("merge", MERGED[1], "CPU s a million")
+    merged = [from_page("merge", size, "MB")[0] for size in MERGED]
     return {
         "extract": Given("extraction, records a CPU second", rate, rate_source),
         "packed": Given("gzip of a record, bytes", packed * 1e6 / records, "extract: the caption"),
+        "signatures": Given("merging identities, s a million records", merge_seconds, merge_source),
+        "merge_bytes": Given(
+            "merging, bytes of memory a record",
+            (merged[1] - merged[0]) * 2**20 / 2e6,
+            f"merge: peaks of {MERGED[0]} and {MERGED[1]}",
+        ),
         "encode": Given("encoding, GFLOP a CPU second", work["encode"] / encode_seconds, encode_source),
         "step": Given("training, GFLOP a CPU second", work["step"] / step_seconds, step_source),
         "search": Given(
@@ -95,10 +104,6 @@ def assumed(options: argparse.Namespace) -> dict[str, Given]:
         "step_share": Given("share reached in training", 0.30, "assumed; the same"),
         "tokenise": Given("making a pair's tokens, CPU milliseconds", 0.3, "assumed"),
         "search_share": Given("share of float32 reached in search", 0.50, "assumed"),
-        "signatures": Given(
-            "merging identities, s a million records", 38 / 3, "docs/architecture.md: 38 s at 3 million"
-        ),
-        "merge_bytes": Given("merging, bytes of memory a record", 80, "docs/architecture.md"),
         "part_bytes": Given("parts, bytes of disk a record", 26 + 32 + 256, "docs/architecture.md: with signatures"),
         "table_bytes": Given("mining's tables, bytes of memory a passage", 200, "docs/architecture.md"),
         "state_bytes": Given("bytes of weights, gradients and AdamW a weight", 16, "4 numbers of 4 bytes"),

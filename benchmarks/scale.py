@@ -100,7 +100,7 @@ def extracting(load: Load) -> Cost:
         [seconds, None],
         "records / rate / cores + records x merge",
         records * of["merge_bytes"],
-        "records x 80 bytes",
+        "records x bytes a record in merging",
         disk,
         "records x (gzip + parts) + pairs x text",
     )
