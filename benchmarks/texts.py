@@ -38,7 +38,7 @@ def _encoder(name: str) -> str:
     if name == GENERATED and not (folder / "config.json").exists():
         from bioemb.demo.model import write_starting_encoder
 
-        write_starting_encoder(folder, [text.abstract for text in generate_texts(500)], warm_up_steps=0)
+        write_starting_encoder(folder, [text.abstract for text in generate_texts(500)])
     return str(folder) if name == GENERATED else name
 
 
