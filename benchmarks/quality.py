@@ -121,10 +121,10 @@ def generate(corpus: Path, count: int) -> list[dict]:
 
 
 def mine(folder: Path, options: argparse.Namespace) -> None:
-    """Hard negatives by the command, unless they are there."""
+    """Hard negatives by the command, unless they are there; a row without goes, since no peer takes it."""
     words = ["--model_name_or_path", str(folder / START), "--input_file", str(folder / "pairs.jsonl")]
     words += ["--range_for_sampling", options.ranks, "--negative_number", str(options.group - 1)]
-    words += ["--relative_margin", "0.05", "--output_file", str(folder / "rows.jsonl")]
+    words += ["--relative_margin", "0.05", "--on_short", "drop", "--output_file", str(folder / "rows.jsonl")]
     command = [sys.executable, "-m", "bioemb", "mine", *words]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     if done.returncode:
