@@ -4,9 +4,9 @@
     python benchmarks/merge.py --sizes 100000 1000000 10000000
 
 Parts are drawn at random as an extraction leaves them: keys, marks, links, and signatures of the records that have an
-abstract. A hundredth of the records copies another one's title or abstract, as many are linked to another, and a two
-hundredth is a near-copy. Every case runs in a process of its own; counted is what it needs beyond its imports, mapped
-files too.
+abstract. A hundredth of the records copies another one's title and abstract, as many are linked to another, and of the
+abstracts a two hundredth is a near-copy. Every case runs in a process of its own; counted is what it needs beyond its
+imports, mapped files too.
 """
 
 import argparse
@@ -30,14 +30,14 @@ from reporting import Table, write_report
 
 OF_A_PART = 500_000  # records
 WITH_ABSTRACT = 0.65
-COPIES, LINKED, NEAR = 0.01, 0.01, 0.005  # shares of the records of a part
-THRESHOLD = 0.5  # bioemb's default
+COPIES, LINKED, NEAR = 0.01, 0.01, 0.005  # shares of the records of a part, of its abstracts
 
 
 def run_case(options: argparse.Namespace) -> dict:
     """Tie the records of this case; what it took, and how many records share an identity."""
     import numpy as np
 
+    from bioemb.config import ExtractConfig
     from bioemb.stages.extract_identity import group_articles
     from bioemb.stages.extract_merge import read_index
 
@@ -47,7 +47,7 @@ def run_case(options: argparse.Namespace) -> dict:
     with measured() as use:
         records = read_index(parts)
         everything = np.ones(len(records.key), bool)
-        groups = group_articles(parts, records.key, records.source, everything, THRESHOLD)
+        groups = group_articles(parts, records.key, records.source, everything, ExtractConfig.near_duplicate_threshold)
     return {**use, "mb": use["peak_mb"] - before, "sharing": groups.counts(records.key)["sharing"]}
 
 
@@ -70,25 +70,26 @@ def prepare(folder: Path, records: int) -> None:
         first = number * OF_A_PART
         count = min(OF_A_PART, records - first)
 
-        def some(share: float, count: int = count, rng: np.random.Generator = rng) -> np.ndarray:
-            """Different rows, an even number: the first half is to follow the second."""
-            return rng.permutation(count)[: int(share * count) * 2].reshape(2, -1)
-
         index = np.zeros(count, INDEX)
         index["key"] = first + np.arange(count)
         marks = rng.integers(1, 2**63 - 1, (len(Marks._fields), count))
         marks[:, rng.random(count) < 1 - WITH_ABSTRACT] *= (np.array(Marks._fields) != "abstract")[:, None]
-        copies, originals = some(COPIES)
+        copies, originals = drawn_pairs(rng, count, COPIES)
         marks[:2, copies] = marks[:2, originals]
         signed = int((marks[Marks._fields.index("abstract")] != 0).sum())
         bands = rng.integers(0, 2**64 - 1, (BANDS, signed), np.uint64)
-        copies, originals = some(NEAR, signed)
+        copies, originals = drawn_pairs(rng, signed, NEAR)
         bands[: BANDS * 3 // 4, copies] = bands[: BANDS * 3 // 4, originals]
-        rows, linked = some(LINKED)
+        rows, linked = drawn_pairs(rng, count, LINKED)
         np.save(part.index, index)
         np.save(part.marks, marks)
         np.save(part.links, np.stack([rows, first + linked, np.ones_like(rows)], axis=1))
         bands.tofile(part.bands)
+
+
+def drawn_pairs(rng, count: int, share: float):
+    """Two arrays of so large a share of `count` rows, no row twice: which follow, and whom."""
+    return rng.permutation(count)[: 2 * int(share * count)].reshape(2, -1)
 
 
 def main() -> None:
@@ -107,10 +108,11 @@ def main() -> None:
     rows = []
     for case, of in summary.items():
         million = int(case) / 1e6
-        sizes = [f"{int(case):,}", of["sharing"].median, of["cpu"], of["wall"], of["cpu"].median / million]
-        rows.append([*sizes, of["mb"].median, of["mb"].median * 2**20 / int(case)])
-    times = ["CPU s (least, most)", "wall s", "CPU s a million"]
-    columns = ["records", "share an identity", *times, "MB", "bytes a record"]
+        times = [of["cpu"], of["wall"], of["cpu"].median / million]
+        memory = [of["mb"].median, of["mb"].median * 2**20 / int(case)]
+        rows.append([f"{int(case):,}", of["sharing"].median, *times, *memory])
+    of_time = ["CPU s (least, most)", "wall s", "CPU s a million"]
+    columns = ["records", "share an identity", *of_time, "MB", "bytes a record"]
     caption = f"Ties of generated records, {WITH_ABSTRACT:.0%} of them with an abstract"
     if len(summary) > 1:
         seconds = [of["cpu"].median for of in summary.values()]

@@ -44,25 +44,25 @@ def measured(page: str) -> dict[str, Given]:
     def from_page(result: str, row: str, column: str) -> tuple[float, str]:
         return read_cell(page, result, row, column), f"{result}: {row}, {column}"
 
+    def bytes_of_one(result: str, sizes: tuple[str, str], column: str) -> tuple[float, str]:
+        """What one more takes, from the memory of two sizes."""
+        fewer, more = (read_cell(page, result, size, column) for size in sizes)
+        less, most = map(as_number, sizes)
+        return (more - fewer) * 2**20 / (most - less), f"{result}: peaks of {' and '.join(sizes)}"
+
     encode_seconds, encode_source = from_page("encode", "bioemb bf16", "CPU s (least, most)")
     step_seconds, step_source = from_page("step", "bioemb bf16, one pass", "CPU s a step (least, most)")
     work = {name: caption_number(page, name, r"([\d,]+) GFLOP") for name in ("encode", "step")}
-    memory = [from_page("mine_memory", size, "peak, MB")[0] for size in SIZES]
     search_seconds = from_page("mine_memory", "1,000,000", "search, s")[0]
     search_queries = from_page("mine_memory", "1,000,000", "queries")[0]
     records, packed = (caption_number(page, "extract", rf"([\d,]+) {word}") for word in ("records", "MB gzip"))
     rate, rate_source = from_page("extract", "bioemb extract", "records a CPU s")
     merge_seconds, merge_source = from_page("merge", MERGED[1], "CPU s a million")
-    merged = [from_page("merge", size, "MB")[0] for size in MERGED]
     return {
         "extract": Given("extraction, records a CPU second", rate, rate_source),
         "packed": Given("gzip of a record, bytes", packed * 1e6 / records, "extract: the caption"),
         "signatures": Given("merging identities, s a million records", merge_seconds, merge_source),
-        "merge_bytes": Given(
-            "merging, bytes of memory a record",
-            (merged[1] - merged[0]) * 2**20 / 2e6,
-            f"merge: peaks of {MERGED[0]} and {MERGED[1]}",
-        ),
+        "merge_bytes": Given("merging, bytes of memory a record", *bytes_of_one("merge", MERGED, "MB")),
         "encode": Given("encoding, GFLOP a CPU second", work["encode"] / encode_seconds, encode_source),
         "step": Given("training, GFLOP a CPU second", work["step"] / step_seconds, step_source),
         "search": Given(
@@ -70,11 +70,7 @@ def measured(page: str) -> dict[str, Given]:
             search_queries * 1e6 / search_seconds / 1e6,
             "mine_memory: 1,000,000 passages, search",
         ),
-        "passage_memory": Given(
-            "mining, bytes of memory a passage",
-            (memory[1] - memory[0]) * 2**20 / 990_000,
-            "mine_memory: peaks of 10,000 and 1,000,000",
-        ),
+        "passage_memory": Given("mining, bytes of memory a passage", *bytes_of_one("mine_memory", SIZES, "peak, MB")),
     }
 
 
@@ -94,7 +90,7 @@ def assumed(options: argparse.Namespace) -> dict[str, Given]:
             "share that gives a title-abstract pair", options.share, "assumed: two records in three have an abstract"
         ),
         "kept": Given("share that the filter keeps", options.kept, "assumed; the filter's statistics say it of yours"),
-        "query": Given("tokens of a title", 26, "assumed; about the texts' of docs/benchmarks.md"),
+        "query": Given("tokens of a title", 26, "assumed; about that of the texts of docs/benchmarks.md"),
         "passage": Given("tokens of an abstract, cut at 256", 237, "assumed; the same"),
         "query_bytes": Given("bytes of a title", 106, "assumed; the same"),
         "passage_bytes": Given("bytes of an abstract", 1511, "assumed; the same"),

@@ -174,8 +174,7 @@ def prepare(folder: Path, texts: list[Text], options: argparse.Namespace) -> Non
 
 def main() -> int:
     flags = make_parser(__doc__)
-    add_flags(flags)
-    flags.set_defaults(model=GENERATED)
+    add_flags(flags, model=GENERATED)
     flags.add_argument("--input", type=Path, help="PubMed XML (default: generated)")
     flags.add_argument("--rows", type=int, default=2000, help="titles and abstracts")
     flags.add_argument("--steps", type=int, default=40, help="of a training")

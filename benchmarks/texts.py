@@ -19,16 +19,16 @@ class Text(NamedTuple):
     abstract: str
 
 
-def add_flags(flags) -> None:
-    """`--texts` and `--model`."""
+def add_flags(flags, model: str = MODEL) -> None:
+    """`--texts`, and `--model` with its default."""
     flags.add_argument("--texts", type=Path, default=DEFAULT, help='{"title","abstract"} a line (default: generated)')
-    add_model_flag(flags)
+    add_model_flag(flags, model)
 
 
-def add_model_flag(flags) -> None:
-    """`--model`; with `--quick` a small encoder that needs no hub stands in for it."""
-    default = GENERATED if "--quick" in sys.argv[1:] else MODEL
-    words = f"encoder: a folder, a hub name, or `{GENERATED}`: a small fresh one (default: {MODEL}; quick: {GENERATED})"
+def add_model_flag(flags, model: str = MODEL) -> None:
+    """`--model`; with `--quick` a small encoder that needs no hub stands in for the default."""
+    default = GENERATED if "--quick" in sys.argv[1:] else model
+    words = f"encoder: a folder, a hub name, or `{GENERATED}`, a small one (default: {model}; quick: {GENERATED})"
     flags.add_argument("--model", type=_encoder, default=default, help=words)
 
 
