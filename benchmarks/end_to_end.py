@@ -19,7 +19,18 @@ import tempfile
 from pathlib import Path
 
 from extract import DEFAULT, PMID, RECORD, find_source, read, write
-from measuring import Runs, Summary, chosen, make_parser, own_commands, parse, print_case, run_by_turns, summarise
+from measuring import (
+    Runs,
+    Summary,
+    chosen,
+    has_bf16,
+    make_parser,
+    own_commands,
+    parse,
+    print_case,
+    run_by_turns,
+    summarise,
+)
 from peer_filtering import cosines_of_flag_embedding, cosines_of_sentence_transformers
 from peer_mining import Window, like_flag_embedding, with_sentence_transformers
 from peer_training import Training, flag_embedding_trainer, sentence_transformers_trainer
@@ -81,7 +92,7 @@ def ours(stage: str, source: Path, output: Path, options: argparse.Namespace) ->
             "per_device_train_batch_size": options.queries,
             "max_steps": options.steps,
             "temperature": TEMPERATURE,
-            "bf16": "yes",
+            "bf16": "yes" if has_bf16() else "no",
         },
     }
     forget(output)
@@ -125,7 +136,7 @@ def mine(case: str, source: Path, output: Path, options: argparse.Namespace) -> 
 def train(case: str, source: Path, output: Path, options: argparse.Namespace) -> None:
     make = flag_embedding_trainer if case == FE else sentence_transformers_trainer
     training = Training(options.model, source, 1 + WINDOW.count, QUERY_TOKENS, PASSAGE_TOKENS, TEMPERATURE)
-    settings = {"per_device_train_batch_size": options.queries, "max_steps": options.steps, "bf16": True}
+    settings = {"per_device_train_batch_size": options.queries, "max_steps": options.steps, "bf16": has_bf16()}
     trainer = make(training, settings | {"output_dir": str(output)})
     trainer.train()
     trainer.save_model(str(output))

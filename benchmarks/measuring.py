@@ -104,9 +104,15 @@ def run_alone(command: Sequence[str], threads: int) -> dict:
 
 
 def run_by_turns(commands: Mapping[str, Sequence[str]], repeats: int, threads: int) -> tuple[Runs, dict[str, str]]:
-    """Every case once, then every case again, ..., so that a busy moment falls on all. What failed comes back too."""
+    """Every case once, then every case again, ..., so that a busy moment falls on all. What failed comes back too.
+
+    Cases in bfloat16 are left out where the processor has no instructions for it: they would take many times as long.
+    """
     runs: Runs = {name: [] for name in commands}
     failed: dict[str, str] = {}
+    for name in [name for name in commands if "bf16" in name and not has_bf16()]:
+        failed[name] = "this processor has no instructions for bfloat16"
+        print(f"{name}: left out ({failed[name]})", file=sys.stderr, flush=True)
     for turn in range(repeats):
         for name, command in commands.items():
             if name in failed:
@@ -121,6 +127,15 @@ def run_by_turns(commands: Mapping[str, Sequence[str]], repeats: int, threads: i
             values = ", ".join(f"{key} {number(value)}" for key, value in last.items() if _is_number(value))
             print(f"{turn + 1}/{repeats} {name}: {values}", file=sys.stderr, flush=True)
     return {name: of for name, of in runs.items() if of and name not in failed}, failed
+
+
+def has_bf16() -> bool:
+    """Whether this processor multiplies in bfloat16."""
+    import torch
+
+    from bioemb import encoding
+
+    return encoding.has_bf16(torch.device("cpu"))
 
 
 def own_commands(cases: Sequence[str], folder: Path) -> dict[str, list[str]]:

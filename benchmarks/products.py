@@ -4,12 +4,14 @@ import argparse
 import statistics
 import time
 
+from measuring import has_bf16
+
 SIDE = 2048
 REPEATS = 7
 
 
 def matrix_products(options: argparse.Namespace) -> dict:
-    """GFLOP per CPU second and per wall second, in float32 (the better of torch's two ways) and bfloat16."""
+    """GFLOP per CPU second and per wall second, in float32 (the better of torch's two ways) and, if any, bfloat16."""
     import torch
 
     torch.set_num_threads(options.threads)
@@ -17,7 +19,7 @@ def matrix_products(options: argparse.Namespace) -> dict:
     ways = [
         ("float32", torch.float32, "highest"),
         ("float32", torch.float32, "medium"),
-        ("bf16", torch.bfloat16, "medium"),
+        *[("bf16", torch.bfloat16, "medium")] * has_bf16(),
     ]
     for name, dtype, precision in ways:
         torch.set_float32_matmul_precision(precision)

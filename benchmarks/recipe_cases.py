@@ -37,6 +37,7 @@ class Recipe:
 
 
 RECIPE = Recipe(models=3)
+SMALL = Recipe(start=FRESH, negatives=0, learning_rate=1e-3)
 CASES = {
     BASE: Recipe(),
     "rate 2e-5": Recipe(learning_rate=2e-5),
@@ -71,7 +72,13 @@ CASES = {
     "sentence-transformers": Recipe(package="sentence-transformers"),
     "FlagEmbedding, as many queries": Recipe(times=RECIPE.models, package="FlagEmbedding"),
     "sentence-transformers, as many queries": Recipe(times=RECIPE.models, package="sentence-transformers"),
-    "fresh small encoder": Recipe(start=FRESH, negatives=0, learning_rate=1e-3),
+    "fresh small encoder": SMALL,
+    "fresh, temperature 0.02": replace(SMALL, temperature=0.02),
+    "fresh, temperature 0.1": replace(SMALL, temperature=0.1),
+    "fresh, 1 hard negative": replace(SMALL, negatives=1),
+    "fresh, 256 queries a step": replace(SMALL, queries=256),
+    "fresh, both directions": replace(SMALL, directions="both"),
+    "fresh, 4 times the queries": replace(SMALL, times=4),
 }
 
 

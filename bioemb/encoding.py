@@ -15,7 +15,7 @@ import torch
 
 from bioemb.blocks import BlockFolder
 from bioemb.errors import DataError, ModelError
-from bioemb.log import progress
+from bioemb.log import logger, progress
 from bioemb.packed_linear import packed_linears
 from bioemb.processes import fill
 
@@ -95,9 +95,20 @@ def in_workers(work: Callable[[Iterator[Item]], None], items: Sequence[Item], mo
 
 
 def choose_bf16(asked: bool | None, device: torch.device) -> bool:
-    """Whether to compute in bfloat16: as asked, and where nothing is asked, where the hardware multiplies in it."""
-    if asked is not None:
-        return asked
+    """Whether to compute in bfloat16: as asked, and where nothing is asked, where the hardware multiplies in it.
+
+    What is asked of other hardware is done, with a warning.
+    """
+    if asked and not has_bf16(device):
+        logger.warning(
+            "--bf16: this hardware is not known to multiply in bfloat16, and may take many times as long as in "
+            "float32; leave it out"
+        )
+    return has_bf16(device) if asked is None else asked
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the hardware has instructions for products in bfloat16."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}

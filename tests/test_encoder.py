@@ -440,12 +440,14 @@ def test_blocks_that_are_missing_are_encoded_and_end_the_same_bytes(encoder, tmp
         assert broken.path(index).read_bytes() == whole.path(index).read_bytes()
 
 
-def test_bfloat16_is_what_was_asked_and_else_what_the_hardware_has(monkeypatch):
+def test_bfloat16_is_what_was_asked_and_else_what_the_hardware_has(monkeypatch, log):
     cpu = torch.device("cpu")
     for has in (True, False):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has, "amx_bf16": False})
         assert choose_bf16(None, cpu) is has
         assert choose_bf16(True, cpu) is True and choose_bf16(False, cpu) is False
+    (message,) = log.messages  # of the second turn: asked for, and slow
+    assert "--bf16: this hardware is not known to multiply in bfloat16" in message and "leave it out" in message
 
 
 def test_what_is_made_ahead_comes_in_order_and_one_item_ahead_only():

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from accelerate.state import AcceleratorState
 from training_runs import (
     WORDS,
     assert_equal_weights,
@@ -31,6 +32,19 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 @pytest.fixture
 def config(tmp_path, tiny_encoder_folder) -> TrainConfig:
     return small_run(tmp_path, tiny_encoder_folder)
+
+
+@pytest.mark.parametrize(("has", "instead", "name"), [(True, {"bf16": True}, "bfloat16"), (False, {}, "float32")])
+def test_float16_on_a_cpu_is_bfloat16_where_the_processor_has_it_and_else_float32(
+    config, tmp_path, monkeypatch, log, has, instead, name
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has})
+    for folder, precision in (("asked", {"fp16": True}), ("instead", instead)):
+        AcceleratorState._reset_state()  # which else keeps the precision of the first run
+        train.run(replace(config, max_steps=2, output_dir=str(tmp_path / folder), **precision))
+    AcceleratorState._reset_state()
+    assert_equal_weights(tmp_path / "asked", tmp_path / "instead", atol=0)
+    assert f"--fp16 needs a GPU; there is none here, so {name} stands in for it" in log.messages
 
 
 def test_one_update_is_adamw_on_the_cross_entropy_of_the_batch(config, tmp_path):

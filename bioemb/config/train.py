@@ -185,7 +185,7 @@ class TrainConfig:
     average_with_start: float = flag(
         "share of the starting weights in those saved in the end: keeps what the model knew of other fields", 0.0
     )
-    fp16: bool = flag("float16 with loss scaling on a GPU; on a CPU bfloat16 stands in", False)
+    fp16: bool = flag("float16 with loss scaling on a GPU; on a CPU bfloat16 stands in, where it has it", False)
     bf16: bool = flag("bfloat16 autocast", False)
     seed: int = flag("seed of batches, groups and dropout", 42)
     # evaluation on held-out queries

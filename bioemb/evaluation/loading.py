@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bioemb.encoder import Encoder
+from bioemb.encoding import choose_bf16
 from bioemb.evaluation.encoder_adapter import EncoderForMteb
 from bioemb.evaluation.scores import MODEL_FILES
 from bioemb.manifest import work_key
@@ -38,6 +39,7 @@ def load_model(
     """
     encoder = Encoder.from_pretrained(path, pooling=pooling).to_best_device()
     encoder.set_max_length(*max_length)
+    bf16 = choose_bf16(bf16, encoder.device)
     lengths = [encoder.max_length[kind] for kind in ("query", "passage")]
     revision = work_key(
         {"weights": encoder.weights_hash, "lengths": lengths, "bf16": bf16, "pooling": encoder.layout.pooling}

@@ -9,6 +9,7 @@ import torch
 
 from bioemb import checkpoint
 from bioemb.config import TrainConfig
+from bioemb.encoding import choose_bf16, has_bf16
 from bioemb.errors import BioembError, ConfigError
 from bioemb.files import RECORD_SUFFIXES, check_name_length, list_files, remove_leftovers
 from bioemb.flags import nearest, output_settings
@@ -214,10 +215,11 @@ def make_accelerator(config: TrainConfig):
     from accelerate.utils import InitProcessGroupKwargs
 
     on_gpu = torch.cuda.is_available()
-    precision = "fp16" if config.fp16 else "bf16" if config.bf16 else "no"
+    device = torch.device("cuda" if on_gpu else "cpu")
+    precision = "fp16" if config.fp16 else "bf16" if choose_bf16(config.bf16, device) else "no"
     if precision == "fp16" and not on_gpu:
-        logger.warning("--fp16 needs a GPU; there is none here, so bfloat16 stands in for it")
-        precision = "bf16"
+        precision, name = ("bf16", "bfloat16") if has_bf16(device) else ("no", "float32")
+        logger.warning("--fp16 needs a GPU; there is none here, so %s stands in for it", name)
     if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" and not on_gpu:
         logger.warning("accelerate runs DeepSpeed on GPUs; there is none here, so training goes on without it")
     tracker = None if config.report_to == "none" else config.report_to
