@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -42,6 +43,15 @@ def test_a_case_that_fails_is_left_out_with_its_last_line_and_the_others_go_on()
     assert left_out == {"bad": "no such package"}
     with pytest.raises(CaseError, match="no such package"):
         run_alone(commands["bad"], 1)
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_a_case_in_bfloat16_runs_where_the_processor_has_it(monkeypatch, has):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has})
+    commands = {name: [*PYTHON, "pass"] for name in ("ours bf16, one pass", "ours float32")}
+    runs, left_out = run_by_turns(commands, repeats=1, threads=1)
+    assert list(runs) == list(commands)[not has :]
+    assert left_out == ({} if has else {"ours bf16, one pass": "this processor has no instructions for bfloat16"})
 
 
 def test_medians_and_ratios_are_those_by_hand():
