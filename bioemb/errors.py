@@ -24,4 +24,4 @@ class DataError(BioembError):
     def __init__(self, message: str, path: str | Path | None = None, line: int | None = None):
         where = "" if path is None else f"{path}: " if line is None else f"{path}, line {line}: "
         super().__init__(where + message)
-        self.path, self.line = path, line
+        self.message, self.path, self.line = message, path, line

@@ -225,8 +225,16 @@ def test_all_bad_rows_are_named_at_once(tmp_path):
     assert message.endswith("; train.jsonl, line 5: 'pos' is empty; a row needs at least one positive")
 
 
+def test_bad_rows_that_say_the_same_are_said_once_with_their_lines(tmp_path):
+    message = complaint(tmp_path, *[{"query": ""}] * 12, ROWS[0], {"query": "a", "pos": []})
+    empty = "train.jsonl, line 1: 'query' must be text, got empty text (the row has 'query')"
+    other = "train.jsonl, line 14: 'pos' is empty; a row needs at least one positive"
+    assert message == f"13 of 14 rows cannot be used: {empty} (also lines 2, 3, 4, 5, 6 and 6 more); {other}"
+    assert complaint(tmp_path, {"query": ""}, ROWS[0], {"query": ""}).endswith(f"{empty} (also line 3)")
+
+
 def test_of_very_many_bad_rows_the_first_are_shown_and_the_rest_counted(tmp_path):
-    message = complaint(tmp_path, *[{"query": ""}] * 12, ROWS[0])
+    message = complaint(tmp_path, *[{"query": number} for number in range(12)], ROWS[0])
     assert message.startswith("12 of 13 rows") and message.count("train.jsonl, line") == 5
     assert message.endswith("; and 7 more")
 

@@ -99,13 +99,28 @@ def checked_examples(rows: Iterable[Located], needs: Needs, numbers: dict[Path, 
     if problems or unreadable:
         end = "; what follows was not read" if unreadable else ""
         problems += unreadable
-        shown = "; ".join(map(str, problems[:MOST_PROBLEMS_SHOWN]))
-        more = f"; and {len(problems) - MOST_PROBLEMS_SHOWN} more" if len(problems) > MOST_PROBLEMS_SHOWN else ""
-        raise DataError(f"{len(problems)} of {good + len(problems)} rows cannot be used: {shown}{more}{end}")
+        raise DataError(f"{len(problems)} of {good + len(problems)} rows cannot be used: {_in_words(problems)}{end}")
     if not good:
         raise DataError(f"there are no rows in {', '.join(map(str, numbers))}; expected a JSON object a line")
     short.say(good, f"fewer than {needs.group_size - 1} negatives", "theirs are repeated within the group")
     bare.say(good, "no negatives", "theirs are the other passages of the batch alone")
+
+
+def _in_words(problems: list[DataError]) -> str:
+    """The first problems; of those that say the same of a file's lines, the first, with a count of the others."""
+    alike: dict[tuple, list[DataError]] = {}
+    for problem in problems:
+        alike.setdefault((problem.path, problem.message), []).append(problem)
+    shown = list(alike.values())[:MOST_PROBLEMS_SHOWN]
+    left = len(problems) - sum(map(len, shown))
+    said = [f"{first}{_other_lines(others)}" for first, *others in shown]
+    return "; ".join([*said, *([f"and {left} more"] if left else [])])
+
+
+def _other_lines(others: list[DataError]) -> str:
+    lines = [f"{other.line:,}" for other in others[:MOST_PROBLEMS_SHOWN]]
+    more = f" and {len(others) - len(lines):,} more" if len(others) > len(lines) else ""
+    return f" (also line{'s' * (len(others) > 1)} {', '.join(lines)}{more})" if others else ""
 
 
 class _Notice:
