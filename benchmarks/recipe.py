@@ -257,7 +257,7 @@ def report(choice: dict[str, list], tests: dict[str, list], folder: Path, option
     aims = [
         Aim(f"recipe: points gained, {retrieval}", means.get(retrieval), at_least=LEAST_POINTS),
         Aim(f"recipe: points gained, {others}", means.get(others), at_least=0),
-    ]
+    ] * (CHOSEN in chosen(list(CASES), options))
     measurements = {
         "recipes": {case: asdict(recipe) for case, recipe in CASES.items()},
         **{
