@@ -117,11 +117,21 @@ def test_merged_shards_equal_the_whole_search_bit_by_bit():
         np.testing.assert_array_equal(merged[0], scores)
 
 
+def test_equal_vectors_stand_in_the_order_of_their_ids_however_many_there_are():
+    distinct, queries = unit_vectors(40, 48, seed=3), unit_vectors(300, 48, seed=4)
+    which = np.random.default_rng(5).integers(40, size=5000)  # each some 125 times: more than are looked at beyond k
+    scores, ids = added(NumpySearcher(48), [distinct[which]]).search(queries, 150)
+    cosines = queries.astype(np.float64) @ distinct.T.astype(np.float64)
+    expected = [np.lexsort((np.arange(5000), -row[which]))[:150] for row in cosines]
+    np.testing.assert_array_equal(ids, expected)
+    assert all(len(np.unique(row)) == len(np.unique(which[found])) for row, found in zip(scores, ids, strict=True))
+
+
 def test_a_query_scores_the_same_whatever_it_is_searched_with():
     passages, queries = unit_vectors(5000, 48, seed=3), unit_vectors(1030, 48, seed=4)
     searcher = added(NumpySearcher(48), [passages])
     scores, _ = searcher.search(queries, 9)
-    for rows in (slice(0, 1), slice(7, 10), slice(1020, 1030)):
+    for rows in (slice(0, 1), slice(7, 10), slice(500, 511), slice(1020, 1030)):
         np.testing.assert_array_equal(searcher.search(queries[rows], 9)[0], scores[rows])
 
 

@@ -6,10 +6,11 @@ import numpy as np
 
 from bioemb.errors import ConfigError
 from bioemb.mining.draws import outputs, streams
-from bioemb.mining.search import SCORE_TOLERANCE, check_vectors, pad_rows
+from bioemb.mining.search import SCORE_TOLERANCE, check_vectors
 
 POOL = 2  # purpose of the random streams
 MERGED_AT_ONCE = 1 << 16  # keys collected before they are sorted
+SMALLEST_SIDE = 256  # many a BLAS rounds smaller products differently
 
 
 def pool_keys(texts: np.ndarray, seed: int) -> np.ndarray:
@@ -64,3 +65,10 @@ def true_ranks(
             is_better &= own[:, None] != other
         ranks += np.count_nonzero(is_better, axis=1)
     return ranks
+
+
+def pad_rows(vectors: np.ndarray) -> np.ndarray:
+    """The vectors [m, d] as contiguous float32, with rows of zeros below up to SMALLEST_SIDE."""
+    missing = max(SMALLEST_SIDE - len(vectors), 0)
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    return np.pad(vectors, ((0, missing), (0, 0))) if missing else vectors

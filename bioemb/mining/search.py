@@ -26,7 +26,9 @@ from bioemb.errors import ConfigError, ModelError
 LENGTH_TOLERANCE = 1e-2  # of a vector's squared length; vectors stored in half precision stay below 2e-3
 SCORE_TOLERANCE = 1e-6  # rounding moves a float32 cosine by less
 QUERY_ROWS = 1024  # queries of one score block
-SMALLEST_SIDE = 256  # BLAS rounds smaller products differently: parts would not give the same bits as the whole
+SPARE = 32  # neighbours looked at beyond those asked for, where a searcher's own scores are rounded
+PAIRED_NUMBERS = 1 << 17  # of the vectors multiplied pair by pair at once: a megabyte stays in the caches
+ROUNDING = 2.0**-22  # times the width: float32 cosines, added up in whatever order, differ by less
 CHECKED_ROWS = 65_536  # vectors looked at at once, so that a memory-mapped corpus never comes into memory whole
 LARGEST_ID = 2**32 - 1  # an id shares 64 bits with its score
 
@@ -45,11 +47,13 @@ class NumpySearcher:
     """Exact search in blocks, with nothing but NumPy: the reference that other searchers must agree with.
 
     Added arrays are kept as they are (memory-mapped and half-precision ones too, and what only reads itself from disk
-    when it is sliced) and read block by block, once a search: changing them later changes the search. One block of
-    scores takes at most `block_bytes`; a search needs about three times that beside its results. A pair's score has the
-    same bits whatever else is searched with it, and by however many threads (with OpenBLAS, shown by test), so that
-    shards merge into exactly the whole search, and several processes find what one finds. threads: that look for the
-    best of a block of scores, each in some rows; None: OMP_NUM_THREADS, else one for each core. Products are BLAS's.
+    when it is sliced) and read block by block, twice a search: changing them later changes the search. The last bits of
+    BLAS's products may depend on where in them a pair stands, so they only find candidates, `SPARE` more than are
+    wanted. These are scored pair by pair, and a row from which rounding might have kept a neighbour is searched again
+    for more of them. So a pair's score has the same bits whatever else is searched with it and by however many threads:
+    shards merge into exactly the whole search, and several processes find what one finds. One block of scores takes at
+    most `block_bytes`; a search needs about three times that beside its results. threads: that look for the best of a
+    block of scores, each in some rows; None: OMP_NUM_THREADS, else one for each core. Products are BLAS's.
     """
 
     def __init__(self, width: int | None = None, *, block_bytes: int = 16 << 20, threads: int | None = None):
@@ -75,18 +79,54 @@ class NumpySearcher:
         """The k closest passages of each query [q, d]: (scores [q, k], ids [q, k]), exact, ties by rising id."""
         check_k(k)
         check_vectors(queries, self.width)
-        keys = np.zeros((len(queries), k), dtype=np.uint64)
         with ThreadPoolExecutor(self.threads) as pool:  # NumPy lets other threads run while it compares and sorts
-            for first_id, passages in self._blocks():
-                padded = pad_rows(passages)
-                for begin in range(0, len(queries), QUERY_ROWS):
-                    best = keys[begin : begin + QUERY_ROWS]
-                    scores = (pad_rows(queries[begin : begin + QUERY_ROWS]) @ padded.T)[: len(best), : len(passages)]
-                    step = -(-len(best) // self.threads)
-                    parts = [slice(at, at + step) for at in range(0, len(best), step)]
-                    absorbed = pool.map(partial(_absorb, best, scores, first_id), parts)
-                    best[:] = np.concatenate(list(absorbed))
-        return unpack(keys[:, ::-1])
+            return unpack(self._best(np.ascontiguousarray(queries, dtype=np.float32), k, SPARE, pool))
+
+    def _best(self, queries: np.ndarray, k: int, spare: int, pool: ThreadPoolExecutor) -> np.ndarray:
+        """The keys of each query's k closest, falling: uint64 [q, k]."""
+        kept_scores, ids = unpack(self._candidates(queries, k + spare, pool))  # rising
+        keys = np.sort(pack(self._scores(queries, ids, pool), ids), axis=1)[:, ::-1][:, :k]
+        last, lowest = unpack(keys[:, -1:])[0][:, 0], kept_scores[:, 0]
+        is_open = (lowest > -np.inf) & (last <= lowest + ROUNDING * queries.shape[1])
+        rows, more = np.flatnonzero(is_open), 8 * spare
+        step = max(self.block_columns * QUERY_ROWS // (8 * (k + more)), 1)
+        for begin in range(0, len(rows), step):
+            some = rows[begin : begin + step]
+            keys[some] = self._best(queries[some], k, more, pool)
+        return keys
+
+    def _candidates(self, queries: np.ndarray, k: int, pool: ThreadPoolExecutor) -> np.ndarray:
+        """The keys of the k highest of BLAS's scores of each query, rising: uint64 [q, k], 0 where there are fewer."""
+        keys = np.zeros((len(queries), min(k, len(self))), dtype=np.uint64)
+        for first_id, passages in self._blocks():
+            columns = np.ascontiguousarray(passages, dtype=np.float32).T
+            for begin in range(0, len(queries), QUERY_ROWS):
+                best = keys[begin : begin + QUERY_ROWS]
+                scores = queries[begin : begin + QUERY_ROWS] @ columns
+                step = -(-len(best) // self.threads)
+                parts = [slice(at, at + step) for at in range(0, len(best), step)]
+                best[:] = np.concatenate(list(pool.map(partial(_absorb, best, scores, first_id), parts)))
+        return np.pad(keys, ((0, 0), (k - keys.shape[1], 0)))
+
+    def _scores(self, queries: np.ndarray, ids: np.ndarray, pool: ThreadPoolExecutor) -> np.ndarray:
+        """Each query's scores [q, c] with its own candidates [q, c], pair by pair; -inf where an id is missing."""
+        scores, wanted = np.full(ids.size, -np.inf, dtype=np.float32), ids.ravel()
+        order = np.argsort(wanted, kind="stable")  # so that passages are read in their order
+        wanted, rows = wanted[order], order // ids.shape[1]
+        step = max(PAIRED_NUMBERS // queries.shape[1], 1)
+
+        def score(part: slice, first_id: int, passages: np.ndarray) -> None:
+            for at in range(part.start, part.stop, step):
+                some = slice(at, min(at + step, part.stop))
+                vectors = np.asarray(passages[wanted[some] - first_id], dtype=np.float32)
+                scores[order[some]] = np.einsum("nd,nd->n", queries[rows[some]], vectors)
+
+        for first_id, passages in self._blocks():
+            first, stop = np.searchsorted(wanted, [first_id, first_id + len(passages)]).tolist()
+            share = max(-(-(stop - first) // self.threads), 1)
+            parts = [slice(at, min(at + share, stop)) for at in range(first, stop, share)]
+            list(pool.map(partial(score, first_id=first_id, passages=passages), parts))
+        return scores.reshape(ids.shape)
 
     def _blocks(self) -> Iterator[tuple[int, np.ndarray]]:
         """(the first id, vectors [<= block_columns, d]) of one block of passages after the other."""
@@ -153,13 +193,6 @@ def check_k(k: int) -> None:
     """Refuse to search for fewer than one neighbour, or for a part of one."""
     if not _is_count(k):
         raise ConfigError(f"k is {k}; a search returns at least 1 neighbour, a whole number")
-
-
-def pad_rows(vectors: np.ndarray) -> np.ndarray:
-    """The vectors [m, d] as contiguous float32, with rows of zeros below up to SMALLEST_SIDE."""
-    missing = max(SMALLEST_SIDE - len(vectors), 0)
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    return np.pad(vectors, ((0, missing), (0, 0))) if missing else vectors
 
 
 def order_ties(scores: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -23,7 +23,7 @@ from bioemb.log import logger, progress
 from bioemb.mining import FaissSearcher, NumpySearcher, Searcher, measure_recall
 from bioemb.mining.faiss_search import GPU_LARGEST_K, TRAINING_ROWS, require_gpu
 from bioemb.mining.miner import rescore, search_block
-from bioemb.mining.search import pack
+from bioemb.mining.search import SPARE, pack
 from bioemb.process_settings import give_back_memory
 from bioemb.processes import on_all, on_first, stretch
 from bioemb.stages.mining_tables import Tables
@@ -31,7 +31,6 @@ from bioemb.stages.mining_tables import Tables
 BLOCK_ROWS = 4096  # texts encoded, and queries searched, before they are on disk
 SHARD_ROWS = 256 * BLOCK_ROWS  # passages in an index at once: 1,048,576, or 3 GB of 768-dimensional vectors
 RECALL_QUERIES = 256  # whose true neighbours an index that is not exact is held against
-SPARE = 32  # neighbours looked at beyond those asked for where the searcher's own scores are rounded
 
 
 class Vectors(NamedTuple):

@@ -92,7 +92,7 @@ def vectors_of(encoder: Encoder, corpus: Corpus, work: Path, bf16: bool) -> Bloc
 def find(query: np.ndarray, vectors: BlockFolder, k: int) -> tuple[np.ndarray, np.ndarray]:
     """The k closest passages of one query [d]: cosines [<= k] falling, ids [<= k], ties by rising id.
 
-    NumpySearcher, which is made for many queries, multiplies a single one as if it were 256.
+    NumpySearcher, which is made for many queries, would read the vectors twice.
     """
     best = np.zeros((1, 0), np.uint64)
     for rows, block in vectors.blocks():
