@@ -47,7 +47,7 @@ class NumpySearcher:
     """Exact search in blocks, with nothing but NumPy: the reference that other searchers must agree with.
 
     Added arrays are kept as they are (memory-mapped and half-precision ones too, and what only reads itself from disk
-    when it is sliced) and read block by block, twice a search: changing them later changes the search. The last bits of
+    when it is sliced) and read block by block, at least twice a search: changing them later changes the search. The last bits of
     BLAS's products may depend on where in them a pair stands, so they only find candidates, `SPARE` more than are
     wanted. These are scored pair by pair, and a row from which rounding might have kept a neighbour is searched again
     for more of them. So a pair's score has the same bits whatever else is searched with it and by however many threads:
@@ -97,7 +97,7 @@ class NumpySearcher:
 
     def _candidates(self, queries: np.ndarray, k: int, pool: ThreadPoolExecutor) -> np.ndarray:
         """The keys of the k highest of BLAS's scores of each query, rising: uint64 [q, k], 0 where there are fewer."""
-        keys = np.zeros((len(queries), min(k, len(self))), dtype=np.uint64)
+        keys = np.zeros((len(queries), k), dtype=np.uint64)
         for first_id, passages in self._blocks():
             columns = np.ascontiguousarray(passages, dtype=np.float32).T
             for begin in range(0, len(queries), QUERY_ROWS):
@@ -106,7 +106,7 @@ class NumpySearcher:
                 step = -(-len(best) // self.threads)
                 parts = [slice(at, at + step) for at in range(0, len(best), step)]
                 best[:] = np.concatenate(list(pool.map(partial(_absorb, best, scores, first_id), parts)))
-        return np.pad(keys, ((0, 0), (k - keys.shape[1], 0)))
+        return keys
 
     def _scores(self, queries: np.ndarray, ids: np.ndarray, pool: ThreadPoolExecutor) -> np.ndarray:
         """Each query's scores [q, c] with its own candidates [q, c], pair by pair; -inf where an id is missing."""
