@@ -47,13 +47,14 @@ class NumpySearcher:
     """Exact search in blocks, with nothing but NumPy: the reference that other searchers must agree with.
 
     Added arrays are kept as they are (memory-mapped and half-precision ones too, and what only reads itself from disk
-    when it is sliced) and read block by block, at least twice a search: changing them later changes the search. The last bits of
-    BLAS's products may depend on where in them a pair stands, so they only find candidates, `SPARE` more than are
-    wanted. These are scored pair by pair, and a row from which rounding might have kept a neighbour is searched again
-    for more of them. So a pair's score has the same bits whatever else is searched with it and by however many threads:
-    shards merge into exactly the whole search, and several processes find what one finds. One block of scores takes at
-    most `block_bytes`; a search needs about three times that beside its results. threads: that look for the best of a
-    block of scores, each in some rows; None: OMP_NUM_THREADS, else one for each core. Products are BLAS's.
+    when it is sliced) and read block by block, at least twice a search: changing them later changes the search. The
+    last bits of BLAS's products may depend on where in them a pair stands, so they only find candidates, `SPARE` more
+    than are wanted. These are scored pair by pair, and a row from which rounding might have kept a neighbour is
+    searched again for more of them. So a pair's score has the same bits whatever else is searched with it and by
+    however many threads: shards merge into exactly the whole search, and several processes find what one finds. One
+    block of scores takes at most `block_bytes`; a search needs about three times that beside its results. threads: that
+    look for the best of a block of scores, each in some rows; None: OMP_NUM_THREADS, else one for each core. Products
+    are BLAS's.
     """
 
     def __init__(self, width: int | None = None, *, block_bytes: int = 16 << 20, threads: int | None = None):
