@@ -162,7 +162,7 @@ def make_aims(runs: dict, close: dict) -> list[Aim]:
     return [
         Aim("encoding: times as fast as sentence-transformers float32", times("sentence-transformers float32"), 2.5),
         Aim("encoding: times as fast as sentence-transformers bf16", times("sentence-transformers bf16"), 1.3),
-        Aim("encoding: times as fast as FlagEmbedding", times("FlagEmbedding float32"), 5),
+        Aim("encoding: times as fast as FlagEmbedding float32", times("FlagEmbedding float32"), 5),
         Aim("encoding: least cosine of bf16 with float32", least, LEAST_COSINE),
     ]
 

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from extract import DEFAULT, PMID, RECORD, find_source, read, write
+from extract import PMID, RECORD, find_source, read, write
 from measuring import (
     Runs,
     Summary,
@@ -197,7 +197,7 @@ def total(summary: Summary, case: str) -> float | None:
 
 def main() -> None:
     flags = make_parser(__doc__, repeats=1)
-    flags.add_argument("--input", type=Path, default=DEFAULT, help="PubMed files (default: generated)")
+    flags.add_argument("--input", type=Path, help="PubMed files (default: generated)")
     add_model_flag(flags)
     flags.add_argument("--records", type=int, default=4000, help="of the input, at most")
     flags.add_argument("--queries", type=int, default=32, help="of a step, each with a positive and a negative")

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from measuring import (
-    REPOSITORY,
     Runs,
     Summary,
     chosen,
@@ -32,7 +31,6 @@ from measuring import (
 )
 from reporting import Aim, Table, write_report
 
-DEFAULT = REPOSITORY.parent / "shared" / "data" / "pubmed_xml"
 RECORD = re.compile(rb"<PubmedArticle>.*?</PubmedArticle>", re.DOTALL)
 PMID = re.compile(rb"(<PMID[^>]*>)\d+(</PMID>)")
 ONE, SEVERAL = "one.xml.gz", "several"  # what the prepared folder holds
@@ -109,12 +107,12 @@ CASES: dict[str, Callable[[Path], int]] = {
 }
 
 
-def find_source(wanted: Path, folder: Path) -> Path:
+def find_source(wanted: Path | None, folder: Path) -> Path:
     """The XML that was named; generated where none was."""
-    if wanted.exists():
-        return wanted
-    if wanted != DEFAULT:
+    if wanted and not wanted.exists():
         sys.exit(f"{wanted} is not there; name a file of PubMed's XML, or a folder of them, with --input")
+    if wanted:
+        return wanted
     from bioemb.demo.corpus import write_corpus
 
     write_corpus(folder / "generated", records=1000)
@@ -226,7 +224,7 @@ def make_aims(runs: Runs) -> list[Aim]:
 
 def main() -> None:
     flags = make_parser(__doc__)
-    flags.add_argument("--input", type=Path, default=DEFAULT, help="PubMed files (default: generated)")
+    flags.add_argument("--input", type=Path, help="PubMed files (default: generated)")
     flags.add_argument("--records", type=int, default=30_000)
     flags.add_argument("--processes", type=int, nargs="*", default=[1, 2], help="for the scaling of the command")
     options = parse(flags, records=3000, repeats=1)
@@ -248,7 +246,7 @@ def main() -> None:
         size = f"{packed:.0f} MB gzip, {plain:.0f} MB XML"
         commands = own_commands(chosen(list(cases), options), folder)
         runs, left_out = run_by_turns(commands, options.repeats, options.threads)
-    kind = "" if options.input.exists() else "generated "
+    kind = "" if options.input else "generated "
     table = make_table(summarise(runs), f"{options.records:,} {kind}records, {size}")
     write_report("extract", options, [table], make_aims(runs), {"runs": runs, "left out": left_out})
 

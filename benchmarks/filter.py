@@ -136,9 +136,9 @@ def make_table(summary: Summary, differ: dict[str, int | None], options: argpars
 
 def make_aims(runs: Runs, summary: Summary) -> list[Aim]:
     aims = []
-    for peer, name in (("sentence-transformers float32", "sentence-transformers"), ("FlagEmbedding float32",) * 2):
+    for peer in ("sentence-transformers float32", "FlagEmbedding float32"):
         times = in_turn(runs, peer, BEST)
-        aims.append(Aim(f"filter: times as fast as {name}", times.median if times else None, at_least=2.5))
+        aims.append(Aim(f"filter: times as fast as {peer}", times.median if times else None, at_least=2.5))
     aims.append(
         Aim("filter: of the first run's time, with another threshold", ratio(summary, AGAIN, BEST), at_most=0.5)
     )

@@ -151,6 +151,8 @@ def prepare(options: argparse.Namespace) -> Path:
     from bioemb.demo.model import write_starting_encoder
     from bioemb.manifest import work_key
 
+    if options.tasks and not (options.texts and options.pmc and options.xml):
+        raise SystemExit("--tasks are tests of a training on real data: name --texts, --pmc and --xml, too")
     settings = {key: str(value) for key, value in vars(options).items() if key not in NOT_OF_THE_DATA}
     folder = options.work / work_key(settings)
     folder.mkdir(parents=True, exist_ok=True)

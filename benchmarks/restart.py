@@ -48,8 +48,9 @@ sys.exit(main(sys.argv[1:]))
 def words_of(case: str, source: Path, options: argparse.Namespace) -> list[str]:
     """The command's flags, but for its output."""
     rows, length, model = source / "rows.jsonl", options.max_length, {"model_name_or_path": options.model}
+    articles = options.input or source / "pubmed"
     flags = {
-        "extract": {"input_path": options.input, "num_proc": options.workers, "skip_broken_files": "yes"},
+        "extract": {"input_path": articles, "num_proc": options.workers, "skip_broken_files": "yes"},
         "filter": {
             "model_path": options.model,
             "folder_path": rows,
@@ -168,8 +169,7 @@ def prepare(folder: Path, texts: list[Text], options: argparse.Namespace) -> Non
     if options.input is None:
         from bioemb.demo.corpus import write_corpus
 
-        write_corpus(folder / "corpus", max(600, options.rows))
-        options.input = folder / "corpus" / "pubmed"
+        write_corpus(folder, max(600, options.rows))
 
 
 def main() -> int:
@@ -193,7 +193,7 @@ def main() -> int:
     caption = f"{options.rows:,} rows, {options.processes} processes, of extract {options.workers} workers"
     differ = sum(of["differ"] for of in results.values())
     aims = [Aim("restart: outputs that differ after kills", differ, at_most=0)]
-    options.repeats, options.input = 1, None
+    options.repeats = 1
     write_report("restart", options, [Table(caption, columns, rows)], aims, {"results": results})
     return 1 if differ else 0
 

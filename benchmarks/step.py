@@ -242,7 +242,7 @@ def make_aims(runs: Runs, options: argparse.Namespace) -> list[Aim]:
 
     large = summary.get(LARGE + two)
     return [
-        speed("in one pass: times FlagEmbedding's queries a CPU second", other, one, 2.5),
+        speed("in one pass: times FlagEmbedding float32's queries a CPU second", other, one, 2.5),
         speed("in one pass: times sentence-transformers bf16's", plain, one, 1.8),
         memory("in one pass: of sentence-transformers bf16's memory", one, plain, 1),
         speed("in sub-batches: times sentence-transformers bf16 cached's", cached, two, 1.8),

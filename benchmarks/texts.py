@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from measuring import REPOSITORY
 
-DEFAULT = REPOSITORY.parent / "shared" / "data" / "pubmed_abstracts.jsonl.gz"
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"  # the hub's name; a folder does as well
 GENERATED = "generated"
 
@@ -21,7 +20,7 @@ class Text(NamedTuple):
 
 def add_flags(flags, model: str = MODEL) -> None:
     """`--texts`, and `--model` with its default."""
-    flags.add_argument("--texts", type=Path, default=DEFAULT, help='{"title","abstract"} a line (default: generated)')
+    flags.add_argument("--texts", type=Path, help='{"title","abstract"} a line (default: generated)')
     add_model_flag(flags, model)
 
 
@@ -42,12 +41,12 @@ def _encoder(name: str) -> str:
     return str(folder) if name == GENERATED else name
 
 
-def read_texts(path: Path, count: int) -> list[Text]:
+def read_texts(path: Path | None, count: int) -> list[Text]:
     """The first `count` with different titles and abstracts; generated where none were named."""
-    if not path.exists():
-        if path != DEFAULT:
-            raise SystemExit(f"{path} is not there")
+    if path is None:
         return generate_texts(count)
+    if not path.exists():
+        raise SystemExit(f"{path} is not there")
     found: dict[str, Text] = {}
     titles: set[str] = set()
     with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as lines:
@@ -85,6 +84,6 @@ def mixed_lengths(texts: list[Text], shortest: int = 10, longest: int = 300, see
     return result
 
 
-def describe(path: Path) -> str:
+def describe(path: Path | None) -> str:
     """What the texts are, for a table's caption."""
-    return f"real PubMed texts ({path.name})" if path.exists() else "generated texts"
+    return f"real PubMed texts ({path.name})" if path else "generated texts"
