@@ -102,6 +102,13 @@ def read_state(folder: Path) -> dict[str, Any]:
         raise DataError(f"this is not a checkpoint of a training run ({error})", folder) from None
 
 
+def remove_behind(output_dir: str | Path, step: int) -> None:
+    """Remove the checkpoints of later steps: of what a run that goes on from this step makes again."""
+    for path in list_checkpoints(output_dir):
+        if int(path.name.removeprefix(PREFIX)) > step:
+            shutil.rmtree(path)
+
+
 def drop_old(output_dir: str | Path, limit: int | None, kept: int = 0) -> None:
     """Remove the oldest checkpoints beyond the limit, which does not count the one of step `kept`."""
     found = [path for path in list_checkpoints(output_dir) if path.name != f"{PREFIX}{kept}"]

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import date, time
+from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -131,7 +131,7 @@ def remove_leftovers(folder: Path, name: str = "*") -> None:
 
 
 def json_line(record: dict[str, Any]) -> str:
-    """One record as a line of JSON, characters as they are, dates as text. Raises DataError for NaN and infinity."""
+    """One record as a line of JSON, characters as they are, dates as text. Raises DataError for what JSON has not."""
     try:
         return json.dumps(record, ensure_ascii=False, allow_nan=False, default=_as_text) + "\n"
     except ValueError:
@@ -183,14 +183,17 @@ def _is_aside(file: Path, folder: Path) -> bool:
     *folders, name = file.relative_to(folder).parts
     if name.startswith(".") or any(part.startswith(".") or part.endswith(".work") for part in folders):
         return True
-    output = file.with_name(name.removesuffix(".stats.json"))  # such a name may be data's where nothing is beside it
+    # such a name may be data's where nothing is beside it
+    output = file.with_name(name.removesuffix(".stats.json").removesuffix(".contamination.json"))
     beside = output != file and (output.exists() or output.with_name(f"{output.name}.manifest.json").exists())
     return beside or name.endswith(".manifest.json")
 
 
 def _as_text(value: Any) -> str:
-    if isinstance(value, date | time | Decimal):  # Parquet has these, JSON has not
+    if isinstance(value, date | time | timedelta | Decimal):  # Parquet has these, JSON has not
         return str(value)
+    if isinstance(value, bytes):
+        raise DataError(f"JSON has no bytes, and the record holds {_describe(value)}; leave that column out")
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 

@@ -11,6 +11,7 @@ import difflib
 import re
 import types
 import typing
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,10 @@ def read_config_file(path: str) -> dict[str, Any]:
 
 
 def output_settings(config: Any) -> dict[str, Any]:
-    """The settings that decide the content of the output, for its manifest."""
+    """The settings that decide the content of the output, for its manifest; infinity, which JSON has not, as text."""
     fields = dataclasses.fields(config)
     values = {f.name: getattr(config, f.name) for f in fields if f.metadata["output"]}
+    values = {name: str(value) if value in (inf, -inf) else value for name, value in values.items()}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 

@@ -88,7 +88,7 @@ def _has_work(output: str | Path, description: dict[str, Any], overwrite: bool) 
             more = f"; and {len(difference) - SHOWN} more" if len(difference) > SHOWN else ""
             said = "; ".join(difference[:SHOWN]) + more
             raise ConfigError(f"{output} was made otherwise: {said}; use --overwrite to replace it")
-    return found is None or not found["complete"] or not output.exists() or bool(differences(found, description))
+    return found is None or not found["complete"] or not is_there or bool(differences(found, description))
 
 
 def finish(output: str | Path, description: dict[str, Any], counts: dict[str, Any]) -> None:

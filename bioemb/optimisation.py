@@ -7,6 +7,16 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from bioemb.errors import ConfigError
 
+SCHEDULES = (  # those of transformers that need no more than the numbers of steps
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+)
+
 
 def make_optimizer(
     encoder: nn.Module,
@@ -34,8 +44,8 @@ def make_optimizer(
 
 def make_schedule(name: str, optimizer: Optimizer, warmup_steps: int, total_steps: int) -> LambdaLR:
     """The learning rate over the steps, by transformers' names. Raises ConfigError."""
-    from transformers import SchedulerType, get_scheduler
+    from transformers import get_scheduler
 
-    if name not in {kind.value for kind in SchedulerType}:
-        raise ConfigError(f"lr_scheduler_type {name!r}: expected one of {', '.join(k.value for k in SchedulerType)}")
+    if name not in SCHEDULES:
+        raise ConfigError(f"lr_scheduler_type {name!r}: expected one of {', '.join(SCHEDULES)}")
     return get_scheduler(name, optimizer, num_warmup_steps=warmup_steps, num_training_steps=total_steps)

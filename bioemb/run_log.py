@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bioemb.files import write_aside
 from bioemb.log import logger
 
 if TYPE_CHECKING:
@@ -30,17 +31,19 @@ class RunLog:
 
     def scores_at(self, step: int) -> dict[str, float]:
         """What `add_scores` was given for this step; nothing where it was not."""
-        if not self.path.exists():
-            return {}
-        lines = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
-        found = [line for line in lines if line["step"] == step]
+        found = [line for line in map(json.loads, self._lines()) if line["step"] == step]
         return {name.removeprefix("eval_"): x for line in found for name, x in line.items() if name.startswith("eval_")}
 
     def cut_after(self, step: int) -> None:
         """Forget what stands behind this step, which will be made again."""
         if self.accelerator.is_main_process and self.path.exists():
-            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-            self.path.write_text("".join(x for x in lines if json.loads(x)["step"] <= step), encoding="utf-8")
+            with write_aside(self.path) as out:
+                out.writelines(line for line in self._lines() if json.loads(line)["step"] <= step)
+
+    def _lines(self) -> list[str]:
+        """What was written; without a last line that a full disk or a kill cut off."""
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.exists() else []
+        return [line for line in lines if line.endswith("\n")]
 
     def _write(self, step: int, values: dict[str, float]) -> None:
         self.accelerator.log(values, step=step)

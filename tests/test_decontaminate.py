@@ -175,3 +175,22 @@ def test_a_recipe_may_ask_for_it(asked, tmp_path, capsys):
     assert cli.main(["run", str(recipe), "--root", str(tmp_path)]) == 0
     assert "dropped: same, queries of sepsis" in capsys.readouterr().out
     assert len(read_rows(tmp_path / "clean.jsonl")) == 1
+
+
+def test_tasks_in_another_order_find_the_same(asked, tmp_path):
+    first = tmp_path / "eval" / "asthma"
+    write_rows(first / "queries.jsonl", [{"_id": "q", "text": OTHER}])
+    write_rows(
+        first / "corpus.jsonl", [{"_id": "a", "text": "Asthma is treated with steroids that are inhaled daily."}]
+    )
+    (first / "qrels").mkdir()
+    (first / "qrels" / "test.tsv").write_text("q\ta\t1\n")
+    rows = [
+        {"query": QUERY, "document": "Liver"},
+        {"query": "sepsis", "document": PASSAGE},
+        {"query": OTHER, "document": "x"},
+    ]
+    both = replace(asked, task=("sepsis", "asthma"), drop=("queries",))
+    kept = clean(both, *rows)
+    assert kept == rows[1:2]
+    assert clean(replace(both, task=("asthma", "sepsis"), overwrite=True), *rows) == kept

@@ -257,6 +257,7 @@ def test_what_stages_keep_beside_their_outputs_is_no_input(tmp_path):
         "mined.jsonl",
         "mined.jsonl.manifest.json",
         "mined.jsonl.stats.json",
+        "mined.jsonl.contamination.json",
         "gone.jsonl.manifest.json",
         "gone.jsonl.stats.json",
         "mined.jsonl.work/tables-0a1b/counts.json",
@@ -334,11 +335,14 @@ def test_what_is_packed_is_what_the_plain_file_holds(tmp_path):
 def test_lines_keep_characters_and_write_dates_and_decimals_as_text():
     record = {"a": "µ\u2028 ", "when": datetime.date(2020, 2, 29), "price": Decimal("1.50")}
     assert json_line(record) == '{"a": "µ\u2028 ", "when": "2020-02-29", "price": "1.50"}\n'
+    assert json_line({"for": datetime.timedelta(hours=1.5)}) == '{"for": "1:30:00"}\n'
 
 
-def test_numbers_that_are_not_finite_are_refused_by_name():
+def test_numbers_that_are_not_finite_are_refused_by_name_and_bytes_too():
     with pytest.raises(DataError, match="'score': nan"):
         json_line({"query": "a", "score": float("nan")})
+    with pytest.raises(DataError, match="no bytes, and the record holds bytes .*leave that column out"):
+        json_line({"query": "a", "vector": b"\0\1"})
     with pytest.raises(TypeError, match="set is not JSON"):
         json_line({"query": {1}})
 

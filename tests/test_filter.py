@@ -217,6 +217,7 @@ def naive_ranks(config: FilterConfig, rows: list[dict]) -> dict[int, int]:
 def test_ranks_are_those_among_all_other_documents_where_the_pool_holds_them_all(of_kinds, log):
     rows = scored(of_kinds)
     rows[2]["identity"] = rows[20]["identity"] = 5
+    rows[4]["identity"] = 2**64  # more than 64 bits: as if there were none
     write_rows(Path(of_kinds.folder_path) / "pairs.jsonl", rows)
     config = replace(of_kinds, sim_threshold=-1.0, pool_size=1000)
     expected = naive_ranks(config, rows)

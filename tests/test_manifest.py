@@ -70,6 +70,14 @@ def test_a_complete_manifest_whose_output_is_gone_is_work_again(tmp_path, source
     assert read_manifest(output)["complete"] is False
 
 
+def test_a_complete_manifest_whose_folder_was_emptied_is_work_again(tmp_path, source):
+    output = tmp_path / "model"
+    output.mkdir()
+    finish(output, description(source), {})
+    for overwrite in (False, True):
+        assert begin(output, description(source), overwrite)
+
+
 @pytest.mark.parametrize("is_complete", [True, False])
 @pytest.mark.parametrize(
     ("change", "said"),

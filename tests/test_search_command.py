@@ -74,6 +74,7 @@ def test_of_a_folder_in_beirs_layout_the_queries_are_no_passages(tmp_path):
     ("name", "content", "said"),
     [
         ("a.jsonl", b'{"text": "x"}\n{"abstract": "y"}\n', "line 2: no passage under .* the record has 'abstract'"),
+        ("a.jsonl", b'{"title": 1984, "text": "x"}\n', "line 1: 'title' is int '1984', expected text"),
         ("a.jsonl", b'{"pos": [3]}\n', "line 1: 'pos' holds something that is no text: .3"),
         ("a.jsonl", b'{"pos": null}\n', "line 1: 'pos' is null, expected text"),
         ("a.txt", b"fine\n\xff\n", "line 2: not UTF-8"),

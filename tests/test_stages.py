@@ -172,6 +172,7 @@ def test_the_filters_output_is_mined_as_it_is_and_a_pool_is_searched_instead(min
         ({"query": "a", "pos": "text"}, "must be a list"),
         ({"query": "a", "pos": []}, "'pos' is empty"),
         ({"query": "a", "pos": [" "]}, "an empty text"),
+        ({"query": "a", "pos": ["b"], "identity": 2**63}, "'identity' is 9223372036854775808, expected a whole number"),
     ],
 )
 def test_a_row_that_cannot_be_mined_is_named(mining, row, words):
@@ -280,6 +281,14 @@ def test_a_recipe_runs_its_stages_and_then_has_nothing_to_do(recipe, tmp_path):
     assert run_stage.run(RunConfig(recipe=str(recipe))).count("nothing to do") == 3
     assert (tmp_path / "run" / "mined.jsonl").stat().st_mtime_ns == first
     assert len(Encoder.from_pretrained(tmp_path / "run" / "model").encode(["heart"])) == 1
+
+
+def test_a_recipes_folder_may_be_named_by_a_number(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = recipe.read_text(encoding="utf-8").replace(f"root: {tmp_path}/run", "root: 2026")
+    recipe.write_text(words, encoding="utf-8")
+    run_stage.run(RunConfig(recipe=str(recipe), until="filter"))
+    assert (tmp_path / "2026" / "kept.jsonl").exists()
 
 
 @pytest.mark.parametrize(

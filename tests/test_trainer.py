@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from bioemb import checkpoint
 from bioemb.config import TrainConfig
 from bioemb.encoder import Encoder
 from bioemb.errors import ConfigError, DataError, ModelError
+from bioemb.optimisation import SCHEDULES, make_schedule
 from bioemb.stages import train
 from bioemb.trainer import Trainer
 from bioemb.watching import Window
@@ -163,6 +165,8 @@ def test_the_trained_model_keeps_prompts_pooling_and_lengths(config):
         ),
         ({"train_group_size": 1}, ConfigError, "no hard negatives"),
         ({"lr_scheduler_type": "sideways"}, ConfigError, "expected one of linear"),
+        ({"lr_scheduler_type": "reduce_lr_on_plateau"}, ConfigError, "expected one of linear"),  # steps by a score
+        ({"adam_beta2": 1.0}, ConfigError, "adam_beta2 is 1.0; expected from 0 to 0.999999"),
         ({"loss": "nowhere:Loss"}, ConfigError, "module:Class"),
         ({"knowledge_distillation": True}, DataError, "pos_scores"),
         ({"passage_max_len": 100_000}, ConfigError, "takes 3"),
@@ -206,3 +210,104 @@ def test_nothing_that_a_killed_run_was_writing_gets_into_a_checkpoint_or_stays(c
     assert not list(output.rglob(".*"))
     assert checkpoint.list_checkpoints(output) == [output / "checkpoint-7"]
     assert not (output / "checkpoint-7" / "average.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_that_is_offered_has_a_rate_for_each_step(name):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.5)
+    schedule = make_schedule(name, optimizer, warmup_steps=2, total_steps=8)
+    rates = []
+    for _ in range(8):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[2] == 0.5 and max(rates) == 0.5 and min(rates) >= 0
+    assert (rates[0] == 0) == (name != "constant") and (rates[-1] < 0.5) == (not name.startswith("constant"))
+
+
+def test_starting_over_leaves_nothing_of_the_run_before(config):
+    train.run(replace(config, save_steps=1))
+    before = weights(config.output_dir)
+    other = replace(config, learning_rate=2e-3, max_steps=4, overwrite_output_dir=True, resume_from_checkpoint="no")
+    train.run(replace(other, save_steps=1, save_total_limit=2))
+    output = Path(config.output_dir)
+    assert checkpoint.list_checkpoints(output) == [output / "checkpoint-2", output / "checkpoint-3"]
+    assert any(not torch.equal(before[name], value) for name, value in weights(output).items())
+    assert [line["step"] for line in read_lines(output / "metrics.jsonl")] == [1, 2, 3, 4]
+
+
+def test_an_interrupted_run_that_is_to_start_over_ends_with_the_same_bits(config, monkeypatch):
+    train.run(config)
+    other = replace(config, output_dir=config.output_dir + "-other")
+    run_interrupted(other, 3, monkeypatch)
+    half = Path(other.output_dir) / "checkpoint-5" / "model.safetensors"
+    half.write_bytes(
+        Path(config.output_dir, "checkpoint-3", "model.safetensors").read_bytes()
+    )  # not to be gone on from
+    train.run(replace(other, resume_from_checkpoint="no"))
+    assert_equal_weights(config.output_dir, other.output_dir, atol=0)
+    assert [path.name for path in checkpoint.list_checkpoints(other.output_dir)] == ["checkpoint-3", "checkpoint-6"]
+
+
+def test_more_epochs_go_on_from_the_checkpoint_that_is_named(config):
+    output = Path(config.output_dir)
+    train.run(replace(config, save_steps=2, lr_scheduler_type="constant"))
+    more = replace(config, num_train_epochs=3, lr_scheduler_type="constant", overwrite_output_dir=True)
+    named = output / "checkpoint-4"
+    train.run(replace(more, resume_from_checkpoint=str(named), save_steps=100))
+    assert checkpoint.list_checkpoints(output) == [output / "checkpoint-2", named]
+    whole = replace(more, output_dir=str(output) + "-whole")
+    train.run(whole)
+    assert_equal_weights(output, whole.output_dir, atol=0)
+    steps = [[line["step"] for line in read_lines(Path(of) / "metrics.jsonl")] for of in (output, whole.output_dir)]
+    assert steps[0] == steps[1]
+
+
+def test_a_checkpoint_that_is_not_there_costs_none_of_the_others(config):
+    train.run(config)
+    gone = replace(config, learning_rate=2e-3, overwrite_output_dir=True, resume_from_checkpoint="elsewhere")
+    with pytest.raises(ConfigError, match="no such folder"):
+        train.run(gone)
+    assert [path.name for path in checkpoint.list_checkpoints(config.output_dir)] == ["checkpoint-3", "checkpoint-6"]
+
+
+def test_the_log_is_that_of_the_run_that_made_the_model(config, monkeypatch):
+    log, step = Path(config.output_dir) / "metrics.jsonl", Trainer.step
+
+    def fails(self, *arguments):
+        if self.done == 2:
+            raise MemoryError
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Trainer, "step", fails)
+    with pytest.raises(MemoryError):
+        train.run(config)
+    monkeypatch.undo()
+    assert [line["step"] for line in read_lines(log)] == [1, 2]
+    run_interrupted(config, 3, monkeypatch)
+    with open(log, "a") as out:
+        out.write('{"step": 6, "lo')  # the disk was full
+    train.run(config)
+    assert [line["step"] for line in read_lines(log)] == [*range(1, 9)]
+
+
+def test_infinity_is_a_setting_as_another(config):
+    config = replace(config, max_steps=2)
+    train.run(replace(config, max_grad_norm=0.0))
+    other = replace(config, output_dir=config.output_dir + "-inf", max_grad_norm=inf)
+    train.run(other)
+    assert_equal_weights(config.output_dir, other.output_dir, atol=0)  # both leave the gradient as it is
+    assert train.run(other).endswith("nothing to do")
+
+
+def test_a_loss_of_ones_own_that_learns_from_scores_wants_them_of_every_row(config, tmp_path, monkeypatch):
+    (tmp_path / "scored.py").write_text(
+        "def loss(query, passages, targets):\n    return targets.teacher_scores.sum()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    row = {"query": "a", "pos": ["b"], "pos_scores": [0.5], "neg": ["c"], "neg_scores": [0.5]}
+    data = tmp_path / "mixed.jsonl"
+    data.write_text("".join(json.dumps({**row, "neg": [], "neg_scores": []} if n else row) + "\n" for n in range(9)))
+    config = replace(config, temperature=0.02, train_data=(str(data),), loss="scored:loss", knowledge_distillation=True)
+    with pytest.raises(DataError, match="line 2.*neg"):
+        train.run(config)

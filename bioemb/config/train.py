@@ -32,6 +32,9 @@ TRAIN_RANGES = (  # field, lowest, highest
     ("loss_learning_rate", 0, inf),
     ("warmup_steps", 0, inf),
     ("weight_decay", 0, inf),
+    ("adam_beta1", 0, 0.999999),
+    ("adam_beta2", 0, 0.999999),
+    ("adam_epsilon", 0, inf),
     ("max_grad_norm", 0, inf),
     ("warmup_ratio", 0, 1),
     ("shuffle_ratio", 0, 1),
@@ -170,7 +173,9 @@ class TrainConfig:
         "that of the loss's own parameters, as a learnt temperature (default: as learning_rate, which hardly moves it)",
         None,
     )
-    lr_scheduler_type: str = flag("linear, cosine, constant, constant_with_warmup, ... (transformers)", "linear")
+    lr_scheduler_type: str = flag(
+        "linear, cosine, cosine_with_restarts, polynomial, constant, constant_with_warmup or inverse_sqrt", "linear"
+    )
     warmup_ratio: float = flag("share of the steps over which the rate rises", 0.0)
     warmup_steps: int = flag("steps over which the rate rises, when positive", 0)
     weight_decay: float = flag("weight decay, not of biases and norms", 0.0)

@@ -48,7 +48,8 @@ def run(config: DecontaminateConfig) -> str:
         return f"{output} is complete; nothing to do"
     remove_unfinished(output)
     texts = list(progress(evaluation_texts(tasks), "read the evaluation's texts"))
-    compared = {"inputs": description["inputs"], "tasks": revisions, "overlap": config.overlap}
+    order = list(revisions.items())  # parts name evaluation texts by number
+    compared = {"inputs": description["inputs"], "tasks": order, "overlap": config.overlap}
     parts = work_folder(output) / f"found-{work_key(compared)}"
     find_all(files, texts, config.overlap, parts)
     return write_output(files, texts, parts, config, description)

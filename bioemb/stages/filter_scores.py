@@ -181,7 +181,7 @@ def unit_vectors(encoder: Encoder, texts: list[str], kind: Kind, config: FilterC
 def labels_of(block: list[Located], key: str, unknown: int) -> np.ndarray:
     """What documents are known by, int64 [n, 2]: hash of the text, identity (or `unknown`)."""
     identities = [located.record.get("identity") for located in block]
-    known = [identity if isinstance(identity, int) and identity >= 0 else unknown for identity in identities]
+    known = [identity if isinstance(identity, int) and 0 <= identity < 2**63 else unknown for identity in identities]
     return np.stack([text_hashes(block, key), np.array(known, np.int64)], axis=1)
 
 

@@ -81,8 +81,14 @@ def run(config: MineConfig) -> str:
         reranking = Reranking(cross_encoder, config.reranker_margin, folder, config.batch_tokens)
     chooser = Chooser(tables, vectors, neighbours, rule, reranking, config.max_positive_similarity)
     if reranking:
-        on_all(lambda: [chooser.choose(index) for index in share(range(chooser.blocks))])  # what it scores is kept
+        on_all(lambda: _score_share(chooser))
     return on_first(lambda: write_output(files, chooser, config, description, read_recall(found)))
+
+
+def _score_share(chooser: Chooser) -> None:
+    """Choose for this process's blocks, for what it writes of it: the cross-encoder's scores."""
+    for index in share(range(chooser.blocks)):
+        chooser.choose(index)
 
 
 def prepare(config: MineConfig, rule: NegativeRule) -> tuple[list[Path], list[Path], Encoder]:

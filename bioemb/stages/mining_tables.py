@@ -160,8 +160,9 @@ def _hashes(table: Dataset, column: str) -> np.ndarray:
 
 def _identity(located: Located) -> int | None:
     value = located.record.get("identity")
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-        raise DataError(f"'identity' is {value!r}, expected a whole number", located.path, located.line)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63):
+        said = f"'identity' is {value!r:.60}, expected a whole number of 64 bits with its sign"
+        raise DataError(said, located.path, located.line)
     return value
 
 

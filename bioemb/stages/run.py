@@ -27,7 +27,7 @@ class Step(NamedTuple):
 def run(config: RunConfig) -> str:
     """Run the recipe's stages; all settings are checked before the first one starts."""
     recipe = read_config_file(config.recipe)
-    root = config.root or recipe.pop("root", None) or "."
+    root = str(config.root or recipe.pop("root", None) or ".")
     steps = parse_recipe({name: value for name, value in recipe.items() if name != "root"}, root, config.overwrite)
     names = [step.name for step in steps]
     if config.until and config.until not in names:

@@ -99,7 +99,7 @@ def _passages_in(located: Located) -> Iterator[tuple[str, str]]:
     name = next((str(record[key]) for key in ID_KEYS if record.get(key) is not None), f"{path.name}:{line}")
     place = f"{path.name}:{line}"
     if "text" in record:
-        title = record.get("title")
+        title = text_field(located, "title") if record.get("title") else ""
         yield name, " ".join([title, text_field(located, "text")] if title else [text_field(located, "text")])
     elif "document" in record:
         yield name, text_field(located, "document")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from bioemb.encoder import Encoder
     from bioemb.trainer import Trainer
 
+AUTO = ("auto", "true", "yes")  # of --resume_from_checkpoint: the newest one of this output
+
 
 def run(config: TrainConfig) -> str:
     """Train, or go on, or find that there is nothing to do. Raises the errors of a user's making."""
@@ -251,22 +253,31 @@ def _describe(config: TrainConfig, encoder: "Encoder", guide: "Encoder | None", 
 
 
 def _begin(output: Path, description: dict, config: TrainConfig) -> bool:
-    """`manifest.begin`; what an overwritten run of other settings left is removed, so that nothing goes on from it.
+    """`manifest.begin`; what lies behind the start is removed, and so is what a killed run was writing.
 
-    So is what a killed run was writing.
+    All lies behind it where an overwritten run had other settings, but for a checkpoint that was named.
     """
     check_name_length(output)
     lock(output)
     remove_leftovers(output)
     checkpoint.remove_leftovers(output)
-    found = read_manifest(output)
+    found, start = read_manifest(output), _resume_from(config)
     if config.overwrite_output_dir and (found is None or differences(found, description)):
-        for path in [*checkpoint.list_checkpoints(output), output / "metrics.jsonl"]:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        start = None if config.resume_from_checkpoint.lower() in AUTO else start
+        _remove_behind(output, start)  # before the manifest says that this run made it
     has_work = begin(output, description, config.overwrite_output_dir)
-    if not has_work:
+    if has_work:
+        _remove_behind(output, start)
+    else:
         unlock(output)
     return has_work
+
+
+def _remove_behind(output: Path, start: Path | None) -> None:
+    """Remove the checkpoints and the log of what is made again; the log up to a checkpoint the trainer cuts."""
+    checkpoint.remove_behind(output, checkpoint.read_state(start)["step"] if start else 0)
+    if start is None:
+        (output / "metrics.jsonl").unlink(missing_ok=True)
 
 
 def _resume_from(config: TrainConfig) -> Path | None:
@@ -274,7 +285,7 @@ def _resume_from(config: TrainConfig) -> Path | None:
     wish = config.resume_from_checkpoint.lower()
     if wish in ("no", "false"):
         return None
-    if wish in ("auto", "true", "yes"):
+    if wish in AUTO:
         found = checkpoint.list_checkpoints(config.output_dir)
         return found[-1] if found else None
     folder = Path(config.resume_from_checkpoint)

@@ -46,7 +46,8 @@ class TrainingData(NamedTuple):
 def prepare_data(config: TrainConfig, token_ids: TokenIds, guide_token_ids: TokenIds | None) -> TrainingData:
     """Read, check and split the examples. Raises DataError for rows that cannot be used, ConfigError."""
     cache = Path(config.cache_path) if config.cache_path else work_folder(config.output_dir)
-    needs_negatives = config.loss_name in SCORED_GROUPS or not config.use_inbatch_neg
+    scores_groups = config.needs_scores and config.group_size > 1  # by a loss of one's own, too
+    needs_negatives = scores_groups or config.loss_name in SCORED_GROUPS or not config.use_inbatch_neg
     dataset = load_examples(config.train_data, cache, Needs(config.group_size, config.needs_scores, needs_negatives))
     if config.loss in SCORED_PAIRS:
         _check_order(dataset, config.loss)
