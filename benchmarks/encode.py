@@ -28,7 +28,7 @@ from measuring import (
     run_by_turns,
     summarise,
 )
-from products import forward_gflop, matrix_products, share_of_products
+from products import PRODUCTS, forward_gflop, matrix_products, pace, share_of_products
 from reporting import Aim, Table, write_report
 from texts import add_flags, describe, mixed_lengths, read_texts
 
@@ -67,7 +67,7 @@ def flag_embedding(options: argparse.Namespace) -> dict:
 
 
 CASES: dict[str, Callable[[argparse.Namespace], dict]] = {
-    "matrix products": matrix_products,
+    PRODUCTS: matrix_products,
     REFERENCE: lambda options: ours(options, False),
     "bioemb bf16": lambda options: ours(options, True),
     "sentence-transformers float32": lambda options: sentence_transformers(options, False),
@@ -148,7 +148,7 @@ def make_table(summary: Summary, work: dict, close: dict, options: argparse.Name
     ]
     caption = (
         f"{options.count:,} texts of 10 to 300 words, {work['tokens']:,} tokens, {work['gflop']:,.0f} GFLOP, "
-        f"{describe(options.texts)}, {options.threads} threads"
+        f"{describe(options.texts)}, {options.threads} threads{pace(summary)}"
     )
     return Table(caption, columns, rows)
 

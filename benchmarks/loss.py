@@ -32,6 +32,7 @@ from measuring import (
     run_by_turns,
     summarise,
 )
+from products import PRODUCTS, matrix_products, pace, share_of_products
 from reporting import Aim, Table, write_report
 from torch import Tensor
 
@@ -131,8 +132,13 @@ def measure(case: str, size: str, options: argparse.Namespace) -> dict:
         del loss
     queries, passages = sides(size)
     wall, cpu = statistics.median(seconds[1:]), statistics.median(cpu_seconds[1:])
-    rate = 6 * queries * passages * options.width / wall / 1e9  # of the three products
+    rate = gflop(size, options.width) / wall
     return {"cpu": cpu, "wall": wall, "peak_mb": peak(options.device) - before, "gflop_s": rate, "loss": value}
+
+
+def gflop(size: str, width: int) -> float:
+    """Of the three products: scores, and the gradients of queries and passages."""
+    return 6 * math.prod(sides(size)) * width / 1e9
 
 
 def make_vectors(size: str, options: argparse.Namespace) -> list[Tensor]:
@@ -165,17 +171,28 @@ def peak(device: str) -> float:
 
 
 def make_table(summary: Summary, options: argparse.Namespace) -> Table:
+    on_cpu = options.device == "cpu" and options.dtype == "float32"
     rows = [
-        [name, of["cpu"], of["wall"], of["peak_mb"], of["gflop_s"].median, f"{of['loss'].median:.6f}"]
+        [
+            name,
+            of["cpu"],
+            of["wall"],
+            of["peak_mb"],
+            of["gflop_s"].median,
+            share_of_products(summary, name, gflop(name.split()[-1], options.width)) if on_cpu else None,
+            f"{of['loss'].median:.6f}",
+        ]
         for name, of in summary.items()
+        if name != PRODUCTS
     ]
-    caption = f"width {options.width}, {options.dtype} on {options.device}, {options.threads} threads"
+    caption = f"width {options.width}, {options.dtype} on {options.device}, {options.threads} threads{pace(summary)}"
     columns = [
         "case, queries x passages",
         "CPU s (least, most)",
         "wall s",
         "peak MB beyond the inputs",
         "GFLOP/s",
+        "of the product rate",
         "loss",
     ]
     return Table(caption, columns, rows)
@@ -216,6 +233,7 @@ def main() -> None:
     cases = {
         name: lambda options, case=case, size=size: measure(case, size, options) for name, (case, size) in names.items()
     }
+    cases = {PRODUCTS: matrix_products, **cases}
     if options.one:
         print_case(cases, options)
         return

@@ -107,7 +107,17 @@ def make_table(summary: Summary, options: argparse.Namespace) -> Table:
         queries, passages = map(int, case.split(BY))
         stages = [of[f"{stage} MB"].median for stage in STAGES]
         on_disk = passages * options.width * 4 / 2**20
-        rows.append([f"{passages:,}", f"{queries:,}", on_disk, *stages, of["MB"].median, of["search s"].median])
+        rows.append(
+            [
+                f"{passages:,}",
+                f"{queries:,}",
+                on_disk,
+                *stages,
+                of["MB"].median,
+                of["search s"].median,
+                of["select s"].median,
+            ]
+        )
     columns = [
         "passages",
         "queries",
@@ -115,6 +125,7 @@ def make_table(summary: Summary, options: argparse.Namespace) -> Table:
         *(f"{stage}, MB" for stage in STAGES),
         "peak, MB",
         "search, s",
+        "select, s",
     ]
     return Table(f"Mining after encoding, width {options.width}, ranks 10 to 210: memory beyond imports", columns, rows)
 

@@ -202,7 +202,7 @@ def main() -> None:
             table, agreement = compare_negatives(folder, options)
             tables.append(table)
     aims = [
-        Aim("parity: largest difference of a step's loss from FlagEmbedding's", difference, at_most=1e-3),
+        Aim("parity: largest difference of a step's loss from FlagEmbedding's", difference, at_most=1e-5),
         Aim("parity: share of the mined negatives that FlagEmbedding's window has too", agreement, 0.999),
     ]
     write_report("peers_curve", options, tables, aims, {"runs": runs, "left out": left_out})

@@ -4,31 +4,31 @@ import argparse
 import statistics
 import time
 
-from measuring import has_bf16
+from measuring import has_bf16, number
 
+PRODUCTS = "matrix products"  # the case's name
 SIDE = 2048
 REPEATS = 7
 
 
 def matrix_products(options: argparse.Namespace) -> dict:
-    """GFLOP per CPU second and per wall second, in float32 (the better of torch's two ways) and, if any, bfloat16."""
+    """GFLOP per CPU second and per wall second, in float32 and, if the processor has it, bfloat16."""
     import torch
 
     torch.set_num_threads(options.threads)
-    rates: dict[str, float] = {}
-    ways = [
-        ("float32", torch.float32, "highest"),
-        ("float32", torch.float32, "medium"),
-        *[("bf16", torch.bfloat16, "medium")] * has_bf16(),
-    ]
-    for name, dtype, precision in ways:
-        torch.set_float32_matmul_precision(precision)
+    torch.set_float32_matmul_precision("highest")  # with others float32 may become bfloat16 within the product
+    work, rates = 2 * SIDE**3 / 1e9, {}
+    for name, dtype in (("float32", torch.float32), *[("bf16", torch.bfloat16)] * has_bf16()):
         cpu, wall = _product_seconds(torch.randn(SIDE, SIDE).to(dtype))
-        work = 2 * SIDE**3 / 1e9
-        for kind, seconds in (("cpu", cpu), ("wall", wall)):
-            key = f"{name}_per_{kind}"
-            rates[key] = max(rates.get(key, 0.0), work / seconds)
+        rates |= {f"{name}_per_cpu": work / cpu, f"{name}_per_wall": work / wall}
     return rates
+
+
+def pace(summary: dict) -> str:
+    """What large products reach, for the end of a caption; nothing where it was not measured."""
+    rates = summary.get(PRODUCTS, {})
+    found = [f"{number(rate.median)} in {key.split('_')[0]}" for key, rate in rates.items() if key.endswith("_per_cpu")]
+    return f"; large products reach {' and '.join(found)} (GFLOP a CPU second)" if found else ""
 
 
 def forward_gflop(config, lengths: list[int]) -> float:
@@ -41,11 +41,8 @@ def forward_gflop(config, lengths: list[int]) -> float:
 
 def share_of_products(summary: dict, case: str, gflop: float) -> str | None:
     """The work a CPU second, of what large products reach in the case's precision (`bf16` or else float32)."""
-    rates = summary.get("matrix products")
-    if not rates:
-        return None
-    rate = rates["bf16_per_cpu" if "bf16" in case else "float32_per_cpu"].median
-    return f"{100 * gflop / summary[case]['cpu'].median / rate:.0f} %"
+    rate = summary.get(PRODUCTS, {}).get("bf16_per_cpu" if "bf16" in case else "float32_per_cpu")
+    return f"{100 * gflop / summary[case]['cpu'].median / rate.median:.0f} %" if rate else None
 
 
 def _product_seconds(matrix) -> tuple[float, float]:

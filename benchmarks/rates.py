@@ -55,6 +55,8 @@ def measured(page: str) -> dict[str, Given]:
     work = {name: caption_number(page, name, r"([\d,]+) GFLOP") for name in ("encode", "step")}
     search_seconds = from_page("mine_memory", "1,000,000", "search, s")[0]
     search_queries = from_page("mine_memory", "1,000,000", "queries")[0]
+    select_seconds, select_source = from_page("mine_memory", "1,000,000", "select, s")
+    process, process_source = from_page("filter", "bioemb bf16", "peak MB")
     records, packed = (caption_number(page, "extract", rf"([\d,]+) {word}") for word in ("records", "MB gzip"))
     rate, rate_source = from_page("extract", "bioemb extract", "records a CPU s")
     merge_seconds, merge_source = from_page("merge", MERGED[1], "CPU s a million")
@@ -71,6 +73,8 @@ def measured(page: str) -> dict[str, Given]:
             "mine_memory: 1,000,000 passages, search",
         ),
         "passage_memory": Given("mining, bytes of memory a passage", *bytes_of_one("mine_memory", SIZES, "peak, MB")),
+        "select": Given("choosing negatives, ms a query", 1e3 * select_seconds / search_queries, select_source),
+        "process": Given("a process that encodes, MB of memory", process, process_source),
     }
 
 
@@ -100,6 +104,7 @@ def assumed(options: argparse.Namespace) -> dict[str, Given]:
         "step_share": Given("share reached in training", 0.30, "assumed; the same"),
         "tokenise": Given("making a pair's tokens, CPU milliseconds", 0.3, "assumed"),
         "search_share": Given("share of float32 reached in search", 0.50, "assumed"),
+        "disk": Given("text written to disk, MB a second", 500, "assumed: an SSD, and JSON made at that pace"),
         "part_bytes": Given("parts, bytes of disk a record", 26 + 32 + 256, "docs/architecture.md: with signatures"),
         "table_bytes": Given("mining's tables, bytes of memory a passage", 200, "docs/architecture.md"),
         "state_bytes": Given("bytes of weights, gradients and AdamW a weight", 16, "4 numbers of 4 bytes"),

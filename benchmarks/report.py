@@ -63,10 +63,11 @@ def where(result: dict) -> str:
     precision = f" ({', '.join(machine['low precision'])})" if machine["low precision"] else ""
     versions = [f"{package} {machine[package]}" for package in PACKAGES if machine[package]]
     turns = settings["repeats"]
+    order = "not by turns" if settings.get("add") else "by turns"  # some are of another run of the program
     return (
         f"{result['date']}: {machine['threads']} threads of {machine['processor']}{precision}, "
         f"{machine['cores']} cores, {machine['memory_gb']} GB; Python {machine['python']}, {', '.join(versions)}. "
-        f"{'One run' if turns == 1 else f'Medians of {turns} runs'} of each case, by turns; the machine's load was "
+        f"{'One run' if turns == 1 else f'Medians of {turns} runs'} of each case, {order}; the machine's load was "
         f"{machine['load']} over the last 15 minutes."
     )
 

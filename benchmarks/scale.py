@@ -31,13 +31,18 @@ HOUR = 3600
 
 
 class Cost(NamedTuple):
-    """A stage: seconds on one machine and on several (None: not spread), bytes of memory and disk, the formulas."""
+    """A stage: seconds on one machine and on several (None: not spread), bytes of memory and disk, the formulas.
+
+    memory: of a process, on the machine; gpu: on its GPU.
+    """
 
     stage: str
     seconds: Sequence[float | None]
     time_formula: str
     memory: float
     memory_formula: str
+    gpu: float
+    gpu_formula: str
     disk: float
     disk_formula: str
 
@@ -73,6 +78,11 @@ class Load(NamedTuple):
     def example_bytes(self) -> float:
         return self.text_bytes + self.options.negatives * self.of["passage_bytes"]
 
+    @property
+    def process(self) -> float:
+        """Bytes of a process with its imports, a model and a block of texts."""
+        return self.of["process"] * 1e6
+
     def forward(self, passages: int) -> float:
         """GFLOP of one pass of a query with so many passages."""
         return forward_gflop(self.model, [int(self.of["query"]), *[int(self.of["passage"])] * passages])
@@ -101,6 +111,8 @@ def extracting(load: Load) -> Cost:
         "records / rate / cores + records x merge",
         records * of["merge_bytes"],
         "records x bytes a record in merging",
+        0,
+        "–",
         disk,
         "records x (gzip + parts) + pairs x text",
     )
@@ -116,8 +128,10 @@ def filtering(load: Load) -> Cost:
         "filter",
         load.on_each(load.pairs * seconds_of_a_pair(load)),
         "pairs x max(GFLOP of a pair / (GPUs x rate x share), tokens / cores)",
+        load.process,
+        "a process that encodes",
         load.model.weights * 1e6 * 2,
-        "weights x 2 bytes",
+        "weights x 2 bytes, beside a batch's activations",
         load.kept * load.text_bytes + load.pairs * FLOAT,
         "kept x text + pairs x 4 bytes",
     )
@@ -128,8 +142,10 @@ def encoding(load: Load) -> Cost:
         "mine: encode",
         load.on_each(load.kept * seconds_of_a_pair(load)),
         "kept x the same",
-        load.kept * load.of["table_bytes"],
-        "kept x 200 bytes",
+        load.process + load.kept * load.of["table_bytes"],
+        "a process + kept x 200 bytes",
+        load.model.weights * 1e6 * 2,
+        "as filter",
         2 * load.kept * load.model.hidden_size * FLOAT,
         "2 x kept x width x 4 bytes",
     )
@@ -141,21 +157,26 @@ def searching(load: Load) -> Cost:
         "mine: search",
         load.on_each(work / load.gpu("peak32", "search_share")),
         "2 x queries x kept x width / (GPUs x float32 rate x share)",
-        SHARD * load.model.hidden_size * FLOAT + load.kept * load.of["passage_memory"],
-        f"{SHARD:,} x width x 4 bytes + kept x bytes a passage",
+        load.process + load.kept * load.of["passage_memory"],
+        "a process + kept x bytes a passage",
+        SHARD * load.model.hidden_size * FLOAT,
+        f"{SHARD:,} x width x 4 bytes",
         load.searched * NEIGHBOURS * 8,
         f"queries x {NEIGHBOURS} x 8 bytes",
     )
 
 
 def writing(load: Load) -> Cost:
+    size = load.searched * load.example_bytes
     return Cost(
-        "mine: write",
-        [None, None],
-        "not estimated",
-        load.kept * load.of["passage_memory"],
-        "kept x bytes a passage",
-        load.searched * load.example_bytes,
+        "mine: choose, write",
+        [load.searched * load.of["select"] / 1e3 + size / load.of["disk"] / 1e6, None],
+        "queries x ms of a choice + bytes / rate of writing",
+        load.process + load.kept * load.of["passage_memory"],
+        "as search",
+        0,
+        "–",
+        size,
         f"queries x (text + {load.options.negatives} x abstract)",
     )
 
@@ -167,6 +188,8 @@ def training(load: Load) -> Cost:
         "train, one epoch",
         load.on_each(work / load.gpu("peak", "step_share")),
         f"{TEACH} x queries x GFLOP of a query and {group} passages / (GPUs x rate x share)",
+        load.process,
+        "a process that encodes",
         load.model.weights * 1e6 * load.of["state_bytes"],
         "weights x 16 bytes, beside a sub-batch's activations",
         load.searched * load.example_bytes,
@@ -197,18 +220,21 @@ def given_table(have: Sequence[Given], caption: str) -> Table:
 
 def costs_table(name: str, found: Sequence[Cost], options: argparse.Namespace) -> Table:
     caption = f"{name}; machines of {options.gpus} GPU{'s' * (options.gpus > 1)} and {options.cores} cores"
-    columns = ["stage", "one machine", f"{options.machines} machines", "memory", "disk"]
-    rows = [[cost.stage, *map(duration, cost.seconds), size(cost.memory), size(cost.disk)] for cost in found]
+    columns = ["stage", "one machine", f"{options.machines} machines", "memory", "of the GPU", "disk"]
+    rows = [
+        [cost.stage, *map(duration, cost.seconds), *map(size, (cost.memory, cost.gpu, cost.disk))] for cost in found
+    ]
     one = sum(cost.seconds[0] or 0 for cost in found)
     several = sum(cost.seconds[1] or cost.seconds[0] or 0 for cost in found)
-    most, disk = max(cost.memory for cost in found), sum(cost.disk for cost in found)
-    rows.append(["all", duration(one), duration(several), size(most), size(disk)])
+    most, most_gpu = max(cost.memory for cost in found), max(cost.gpu for cost in found)
+    disk = sum(cost.disk for cost in found)
+    rows.append(["all", duration(one), duration(several), *map(size, (most, most_gpu, disk))])
     return Table(caption, columns, rows)
 
 
 def formulas_table(found: Sequence[Cost]) -> Table:
-    rows = [[cost.stage, cost.time_formula, cost.memory_formula, cost.disk_formula] for cost in found]
-    return Table("The formulas", ["stage", "time", "memory", "disk"], rows)
+    rows = [[cost.stage, cost.time_formula, cost.memory_formula, cost.gpu_formula, cost.disk_formula] for cost in found]
+    return Table("The formulas", ["stage", "time", "memory", "of the GPU", "disk"], rows)
 
 
 def duration(seconds: float | None) -> str | None:
@@ -219,7 +245,9 @@ def duration(seconds: float | None) -> str | None:
     return f"{seconds / 60:.0f} min" if seconds < 1.5 * HOUR else f"{number(seconds / HOUR)} h"
 
 
-def size(count: float) -> str:
+def size(count: float) -> str | None:
+    if not count:
+        return None
     return f"{number(count / 1e9)} GB" if count >= 1e9 else f"{number(count / 1e6)} MB"
 
 

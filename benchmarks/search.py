@@ -15,12 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from measuring import Summary, chosen, make_parser, measured, own_commands, parse, print_case, run_by_turns, summarise
-from products import matrix_products
+from products import PRODUCTS, matrix_products, pace, share_of_products
 from reporting import Aim, Table, write_report
 
 CLUSTERS = 1000
 BLOCK = 65_536  # vectors generated at once
-EXACT, PRODUCTS = "faiss Flat", "matrix products"
+EXACT = "faiss Flat"
 OF = " of "  # between a case and its number of vectors
 
 
@@ -113,13 +113,12 @@ def recall(folder: Path, case: str, size: int) -> float | None:
 
 def make_table(summary: Summary, size: int, found: dict, options: argparse.Namespace) -> Table:
     gflop = 2 * options.queries * size * options.width / 1e9
-    exact, rates = summary.get(f"{EXACT}{OF}{size}"), summary.get(PRODUCTS)
+    exact = summary.get(f"{EXACT}{OF}{size}")
     rows = []
     for case in CASES:
         of = summary.get(f"{case}{OF}{size}")
         if not of:
             continue
-        rate = gflop / of["cpu"].median
         is_exact = "IVF" not in case and "HNSW" not in case
         rows.append(
             [
@@ -129,7 +128,7 @@ def make_table(summary: Summary, size: int, found: dict, options: argparse.Names
                 of["wall"],
                 *(of[time].median / exact[time].median if exact else None for time in ("cpu", "wall")),
                 of["peak_mb"].median,
-                f"{100 * rate / rates['float32_per_cpu'].median:.0f} %" if rates and is_exact else None,
+                share_of_products(summary, f"{case}{OF}{size}", gflop) if is_exact else None,
                 f"{found[case, size]:.4f}" if found.get((case, size)) is not None else None,
             ]
         )
@@ -146,7 +145,7 @@ def make_table(summary: Summary, size: int, found: dict, options: argparse.Names
     ]
     caption = (
         f"{options.queries:,} queries in {size:,} vectors of {options.width}, top {options.neighbours}, "
-        f"{size * options.width * 4 / 2**20:,.0f} MB of vectors, {options.threads} threads"
+        f"{size * options.width * 4 / 2**20:,.0f} MB of vectors, {options.threads} threads{pace(summary)}"
     )
     return Table(caption, columns, rows)
 

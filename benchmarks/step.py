@@ -35,7 +35,7 @@ from measuring import (
     summarise,
 )
 from peer_training import Training, flag_embedding_trainer, sentence_transformers_trainer
-from products import forward_gflop, matrix_products, share_of_products
+from products import PRODUCTS, forward_gflop, matrix_products, pace, share_of_products
 from reporting import Aim, Table, write_report
 from texts import Text, add_flags, describe, mixed_lengths, read_texts
 
@@ -144,7 +144,7 @@ def run_trainer(trainer) -> dict:
 
 
 CASES = {
-    "matrix products": matrix_products,
+    PRODUCTS: matrix_products,
     "bioemb float32, one pass": lambda options: ours(options, False),
     "bioemb bf16, one pass": lambda options: ours(options, True),
     "bioemb bf16, sub-batches": lambda options: ours(options, True, sub_batch_queries(options)),
@@ -213,7 +213,7 @@ def make_table(summary: Summary, names: list[str], queries: int, gflop: float, o
     caption = (
         f"{queries:,} queries x {GROUP} passages{' of 10 to 300 words' if options.mixed else ''}, sub-batches of "
         f"{options.sub_batch} texts, {dropout}, {gflop:,.0f} GFLOP a step, {describe(options.texts)}, "
-        f"{options.threads} threads"
+        f"{options.threads} threads{pace(summary)}"
     )
     columns = [
         "case",
@@ -276,7 +276,7 @@ def main() -> None:
         large_runs, large_left_out = run_by_turns(large, 1, options.threads)
     runs, left_out = runs | large_runs, left_out | large_left_out
     summary = summarise(runs)
-    small = [name for name in names if not name.startswith(LARGE) and name != "matrix products"]
+    small = [name for name in names if not name.startswith(LARGE) and name != PRODUCTS]
     tables = [make_table(summary, small, options.queries, gflop[options.queries], options)]
     if large:
         tables.append(make_table(summary, list(large), options.large, gflop[options.large], options))
