@@ -6,7 +6,6 @@ Each file is written to a temporary folder, beside nothing else, and read by the
 to end with one line (exit code 2), or with the record, within memory that does not grow with the file.
 """
 
-import argparse
 import gzip
 import os
 import subprocess
@@ -16,7 +15,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+from measuring import REPOSITORY, chosen, make_parser, parse
+from reporting import Table, write_report
+
 BEFORE = b'<?xml version="1.0"?>\n'
 SET, RECORD = b"<PubmedArticleSet>", b"<PubmedArticle><MedlineCitation><PMID>1</PMID><Article><ArticleTitle>"
 END = b"</ArticleTitle></Article></MedlineCitation></PubmedArticle></PubmedArticleSet>"
@@ -110,7 +111,7 @@ def write(path: Path, chunks: Chunks, packed: bool) -> None:
 
 
 def extract(path: Path, folder: Path) -> tuple[int, int, float, str]:
-    """Exit code, peak memory in MB, wall seconds and the last line of stderr."""
+    """Exit code, peak memory in MB, wall seconds and the error, from the last line of stderr."""
     words = ["extract", "--input_path", str(path), "--output_file", str(folder / "pairs.jsonl")]
     began = time.perf_counter()
     with tempfile.TemporaryFile() as said:
@@ -120,26 +121,29 @@ def extract(path: Path, folder: Path) -> tuple[int, int, float, str]:
         process.returncode = os.waitstatus_to_exitcode(status)
         said.seek(0)
         lines = said.read().decode(errors="replace").strip().splitlines()
-    line = lines[-1] if lines else ""
-    return process.returncode, usage.ru_maxrss // 1024, time.perf_counter() - began, line.replace(f"{path}", path.name)
+    error = lines[-1].replace(f"bioemb extract: {path}", "").split(";")[0].lstrip(":, ") if lines else ""
+    error = error if process.returncode else ""
+    return process.returncode, usage.ru_maxrss // 1024, time.perf_counter() - began, error
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=int, default=100, help="size of each file; ten times that for the bombs")
-    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
-    arguments = parser.parse_args()
-    print("| file | MB (expanded) | exit | peak MB | seconds | last line |\n|---|--:|--:|--:|--:|---|")
-    for name in arguments.cases:
+    flags = make_parser(__doc__, repeats=1)
+    flags.add_argument("--megabytes", type=int, default=100, help="size of each file; ten times that for the bombs")
+    options = parse(flags, megabytes=5)
+    rows = []
+    for name in chosen(list(CASES), options):
         chunks, times, packed = CASES[name]
-        size = arguments.megabytes * times << 20
+        size = options.megabytes * times << 20
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / ("hostile.xml.gz" if packed else "hostile.xml")
             write(path, chunks(size), packed)
             code, peak, seconds, line = extract(path, Path(folder))
             on_disk = path.stat().st_size / (1 << 20)
         sizes = f"{on_disk:,.0f} ({size >> 20:,})" if packed else f"{on_disk:,.0f}"
-        print(f"| {name} | {sizes} | {code} | {peak:,} | {seconds:.1f} | {line} |", flush=True)
+        rows.append([name, sizes, code, peak, f"{seconds:.1f}", line])
+        print(f"{name}: exit {code}, {peak:,} MB, {seconds:.1f} s: {line}", file=sys.stderr, flush=True)
+    columns = ["file", "MB (expanded)", "exit", "peak MB", "wall s", "error"]
+    write_report("hostile_xml", options, [Table("", columns, rows)], [], {})
 
 
 if __name__ == "__main__":
