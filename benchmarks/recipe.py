@@ -15,7 +15,6 @@ from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 from measuring import REPOSITORY, chosen, make_parser, own_commands, parse, print_case, run_by_turns
 from peer_training import Training, flag_embedding_trainer, sentence_transformers_trainer
 from quality import (
@@ -25,13 +24,12 @@ from quality import (
     cost_file,
     generate,
     prepare_start,
-    runs_of,
     score,
 )
 from quality_training import OURS, START, run_peer
-from recipe_cases import CASES, CHOSEN, FRESH, QUICK, Recipe, needed_for, trainings_of
+from recipe_cases import BESIDE, CASES, CHOSEN, FRESH, QUICK, Recipe, needed_for, trainings_of
 from recipe_data import CHOICE_TASKS, mined_rows, prepare_data, read_rows, spans, with_negatives, write_rows
-from recipe_tables import PARTS, agreement_table, choice_table, cost_table, test_table
+from recipe_tables import PARTS, agreement_table, choice_table, cost_table, peers_table, points_beyond, test_table
 from reporting import Aim, write_report
 from texts import add_flags
 
@@ -248,18 +246,18 @@ def is_scored(folder: Path, job: str, tasks: list) -> bool:
 
 def report(choice: dict[str, list], tests: dict[str, list], folder: Path, options: argparse.Namespace) -> None:
     """What there is so far, in full: a long run may be looked at, and stopped."""
-    own = runs_of(tests, CHOSEN)
-    means = {}
-    for what, metric in PARTS.items() if own else ():
-        start, found = (
-            [of.score for run in runs for of in run if of.metric == metric] for runs in ([tests[START]], own)
-        )
-        means[what] = 100 * float(np.mean(found) - np.mean(start))
     retrieval, others = PARTS
     aims = [
-        Aim(f"recipe: points gained, {retrieval}", means.get(retrieval), at_least=LEAST_POINTS),
-        Aim(f"recipe: points gained, {others}", means.get(others), at_least=0),
-    ] * (CHOSEN in chosen(list(CASES), options))
+        Aim(f"recipe: points gained, {part}", points_beyond(tests, CHOSEN, START, PARTS[part]), at_least=least)
+        for part, least in ((retrieval, LEAST_POINTS), (others, 0))
+        if CHOSEN in chosen(list(CASES), options)
+    ]
+    aims += [
+        Aim(f"recipe: points of {own} beyond {peer}, {part}", points_beyond(tests, own, peer, metric), at_least=0)
+        for own, peer in BESIDE
+        for part, metric in PARTS.items()
+        if {own, peer} <= set(chosen(list(CASES), options))
+    ]
     measurements = {
         "recipes": {case: asdict(recipe) for case, recipe in CASES.items()},
         **{
@@ -270,7 +268,8 @@ def report(choice: dict[str, list], tests: dict[str, list], folder: Path, option
     tables = [choice_table(choice, options)] if choice else []
     if tests:
         agreement = agreement_table(choice, tests) if choice else None
-        tables += [test_table(tests, options), *([agreement] if agreement else [])]
+        beside = peers_table(tests, options)
+        tables += [test_table(tests, options), *([beside] if beside.rows else []), *([agreement] if agreement else [])]
     tables.append(cost_table(folder, chosen(list(CASES), options), options.seeds))
     write_report("recipe", options, tables, aims, measurements)
 

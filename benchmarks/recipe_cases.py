@@ -82,6 +82,10 @@ CASES = {
 }
 
 
+PEERS = ("FlagEmbedding", "sentence-transformers")
+BESIDE = [(BASE, peer) for peer in PEERS] + [(CHOSEN, f"{peer}, as many queries") for peer in PEERS]  # ours, theirs
+
+
 def trainings_of(case: str, seed: int) -> list[str]:
     """The trainings that a case averages, with each other or with the start: cases themselves. Else its own."""
     recipe = CASES[case]

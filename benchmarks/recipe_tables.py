@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from quality import SEED, cost_file, differences, mean_and_spread, runs_of, with_interval
 from quality_training import START
-from recipe_cases import CASES, FRESH, trainings_of
+from recipe_cases import BESIDE, CASES, FRESH, trainings_of
 from reporting import Table
 
 PARTS = {"mean of retrieval": "ndcg_at_10", "mean of similarity": "cosine_spearman"}  # of the test tasks, by metric
@@ -38,12 +38,31 @@ def test_table(scores: dict[str, list], options: argparse.Namespace) -> Table:
         for case in [case for case, recipe in CASES.items() if recipe.start == start]:
             runs = runs_of(scores, case)
             if runs:
-                rows.append([case, len(runs), *gains(scores[start], runs, options)])
+                rows.append([case, len(runs), *gains([scores[start]], runs, options)])
     caption = (
         "The test sets: nDCG@10 or Spearman's correlation of a start in points, and what each case gained over it "
         "[95 % interval over queries or pairs, and over seeds]"
     )
     return Table(caption, ["case", "seeds", *(of.task for of in scores[START]), *PARTS], rows)
+
+
+def peers_table(scores: dict[str, list], options: argparse.Namespace) -> Table:
+    """Ours less each peer's, of as many queries of the same rows."""
+    rows = []
+    for own, peer in BESIDE:
+        mine, theirs = runs_of(scores, own), runs_of(scores, peer)
+        if mine and theirs:
+            rows.append([f"{own} less {peer}", f"{len(mine)}, {len(theirs)}", *gains(theirs, mine, options)])
+    caption = "Beside the peers, in points [95 % interval over queries or pairs, and over seeds]"
+    return Table(caption, ["less", "seeds", *(of.task for of in scores[START]), *PARTS], rows)
+
+
+def points_beyond(scores: dict[str, list], case: str, other: str, metric: str) -> float | None:
+    """The difference of two cases' means over the tasks of this metric; None where one was not scored."""
+    if not runs_of(scores, case) or not runs_of(scores, other):
+        return None
+    places = places_of(scores, metric)
+    return float(points_of(scores, case)[:, places].mean() - points_of(scores, other)[:, places].mean())
 
 
 def cost_table(folder: Path, cases: list[str], seeds: list[int]) -> Table:
@@ -53,9 +72,10 @@ def cost_table(folder: Path, cases: list[str], seeds: list[int]) -> Table:
         jobs = [trainings_of(case, seed) for seed in seeds if cost_file(folder, f"{case}{SEED}{seed}").exists()]
         read = [[json.loads(cost_file(folder, job).read_text()) for job in some] for some in jobs]
         if read:
-            cpu = np.array([sum(use["cpu"] for use in some) for some in read])
-            rows.append([case, len(read), mean_and_spread(cpu), max(use["peak_mb"] for some in read for use in some)])
-    return Table("Training", ["case", "seeds", "CPU s (least, most)", "peak MB"], rows)
+            times = [np.array([sum(use[time] for use in some) for some in read]) for time in ("cpu", "wall")]
+            peak = max(use["peak_mb"] for some in read for use in some)
+            rows.append([case, len(read), *map(mean_and_spread, times), peak])
+    return Table("Training", ["case", "seeds", "CPU s (least, most)", "wall s", "peak MB"], rows)
 
 
 def agreement_table(choice: dict[str, list], tests: dict[str, list]) -> Table | None:
@@ -87,13 +107,13 @@ def places_of(scores: dict[str, list], metric: str) -> list[int]:
     return [place for place, of in enumerate(scores[START]) if of.metric == metric]
 
 
-def gains(start: list, runs: list, options: argparse.Namespace) -> list[str]:
-    """Of each test task, then of the means of PARTS."""
-    drawn, found = [], []
-    for place, own in enumerate(start):
-        others = [run[place] for run in runs]
-        drawn.append(differences([own], others, options.resamples, np.random.default_rng([0, place])))
-        found.append(np.mean([of.score for of in others]) - own.score)
-    groups = [[place] for place in range(len(start))]
-    groups += [[place for place, of in enumerate(start) if of.metric == metric] for metric in PARTS.values()]
+def gains(before: list, after: list, options: argparse.Namespace) -> list[str]:
+    """Of runs over other runs: of each test task, then of the means of PARTS."""
+    drawn, found, tasks = [], [], before[0]
+    for place in range(len(tasks)):
+        ones, others = ([run[place] for run in runs] for runs in (before, after))
+        drawn.append(differences(ones, others, options.resamples, np.random.default_rng([0, place])))
+        found.append(np.mean([of.score for of in others]) - np.mean([of.score for of in ones]))
+    groups = [[place] for place in range(len(tasks))]
+    groups += [[place for place, of in enumerate(tasks) if of.metric == metric] for metric in PARTS.values()]
     return [with_interval(np.mean([found[of] for of in g]), np.mean([drawn[of] for of in g], axis=0)) for g in groups]

@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
 import recipe  # noqa: E402
@@ -94,3 +96,21 @@ def test_an_average_is_of_trainings_of_its_own_which_are_made_first():
         drawn = [job for seed in range(3) for job in recipe.trainings_of(case, seed)]
         assert len(set(drawn)) == len(drawn) == 3 * recipe.CASES[case].models
         assert all(recipe.CASES[job.rsplit(", seed ", 1)[0]].models == 1 for job in drawn)
+
+
+def test_beside_a_peer_points_are_the_difference_of_the_seeds_means():
+    from types import SimpleNamespace
+
+    def scored(*scores):
+        metrics = ("ndcg_at_10", "ndcg_at_10", "cosine_spearman")
+        return [SimpleNamespace(task=m, metric=m, score=score) for m, score in zip(metrics, scores, strict=True)]
+
+    tests = {
+        "start": scored(0, 0, 0),
+        "base, seed 0": scored(0.5, 0.7, 0.1),
+        "base, seed 1": scored(0.7, 0.9, 0.3),
+        "FlagEmbedding, seed 0": scored(0.6, 0.6, 0.4),
+    }
+    assert recipe.points_beyond(tests, "base", "FlagEmbedding", "ndcg_at_10") == pytest.approx(10)
+    assert recipe.points_beyond(tests, "base", "FlagEmbedding", "cosine_spearman") == pytest.approx(-20)
+    assert recipe.points_beyond(tests, "base", "sentence-transformers", "ndcg_at_10") is None
