@@ -214,7 +214,10 @@ class TrainConfig:
     save_steps: int = flag("write a checkpoint after so many steps", 500, output=False)
     save_total_limit: int | None = flag("newest checkpoints kept, beside the best", None, output=False)
     resume_from_checkpoint: str = flag(
-        "auto goes on from the newest checkpoint, no starts over, or a checkpoint's folder", "auto", output=False
+        "auto goes on from the newest checkpoint, no starts over and removes those of before, or a checkpoint's folder, "
+        "of whose run later ones are removed",
+        "auto",
+        output=False,
     )
     push_to_hub: str | None = flag(
         "name on the hub to push the trained model to, as `you/model`; checkpoints and data stay here; to push it with "
