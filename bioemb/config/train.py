@@ -214,8 +214,8 @@ class TrainConfig:
     save_steps: int = flag("write a checkpoint after so many steps", 500, output=False)
     save_total_limit: int | None = flag("newest checkpoints kept, beside the best", None, output=False)
     resume_from_checkpoint: str = flag(
-        "auto goes on from the newest checkpoint, no starts over and removes those that are there, the folder of one goes "
-        "on from it and removes later ones",
+        "auto goes on from the newest checkpoint, no starts over and removes those that are there, the folder of one "
+        "goes on from it and removes later ones",
         "auto",
         output=False,
     )
