@@ -39,8 +39,8 @@ format: install
 
 # A program that fails does not stop the others. MODEL, TEXTS, XML, PMC, QUESTIONS and TASKS: an encoder's folder, a file
 # of abstracts, PubMed's XML, full texts, a file of questions and answers, folders of local evaluation tasks.
-BENCHMARKS := search attention loss extract hostile_xml merge false_negatives mine_memory curves restart time_shares encode step \
-	peers_curve filter mine end_to_end quality recipe
+BENCHMARKS := search attention loss extract hostile_xml merge false_negatives mine_memory curves restart time_shares \
+	encode step peers_curve filter mine end_to_end quality recipe
 MODEL_FLAG = $(if $(MODEL),--model $(MODEL))
 MODEL_FLAGS = $(MODEL_FLAG) $(if $(TEXTS),--texts $(TEXTS))
 XML_FLAGS = $(if $(XML),--input $(XML))

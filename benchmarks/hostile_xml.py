@@ -121,8 +121,8 @@ def extract(path: Path, folder: Path) -> tuple[int, int, float, str]:
         process.returncode = os.waitstatus_to_exitcode(status)
         said.seek(0)
         lines = said.read().decode(errors="replace").strip().splitlines()
-    error = lines[-1].replace(f"bioemb extract: {path}", "").split(";")[0].lstrip(":, ") if lines else ""
-    error = error if process.returncode else ""
+    said = lines[-1] if lines and process.returncode else ""
+    error = said.replace(f"bioemb extract: {path}", "").split(";")[0].lstrip(":, ")
     return process.returncode, usage.ru_maxrss // 1024, time.perf_counter() - began, error
 
 

@@ -171,7 +171,6 @@ def peak(device: str) -> float:
 
 
 def make_table(summary: Summary, options: argparse.Namespace) -> Table:
-    on_cpu = options.device == "cpu" and options.dtype == "float32"
     rows = [
         [
             name,
@@ -179,7 +178,7 @@ def make_table(summary: Summary, options: argparse.Namespace) -> Table:
             of["wall"],
             of["peak_mb"],
             of["gflop_s"].median,
-            share_of_products(summary, name, gflop(name.split()[-1], options.width)) if on_cpu else None,
+            share_of_products(summary, name, gflop(name.split()[-1], options.width)),
             f"{of['loss'].median:.6f}",
         ]
         for name, of in summary.items()
@@ -233,7 +232,8 @@ def main() -> None:
     cases = {
         name: lambda options, case=case, size=size: measure(case, size, options) for name, (case, size) in names.items()
     }
-    cases = {PRODUCTS: matrix_products, **cases}
+    if (options.device, options.dtype) == ("cpu", "float32"):
+        cases = {PRODUCTS: matrix_products, **cases}
     if options.one:
         print_case(cases, options)
         return

@@ -246,17 +246,17 @@ def is_scored(folder: Path, job: str, tasks: list) -> bool:
 
 def report(choice: dict[str, list], tests: dict[str, list], folder: Path, options: argparse.Namespace) -> None:
     """What there is so far, in full: a long run may be looked at, and stopped."""
-    retrieval, others = PARTS
+    cases, (retrieval, others) = chosen(list(CASES), options), PARTS
     aims = [
         Aim(f"recipe: points gained, {part}", points_beyond(tests, CHOSEN, START, PARTS[part]), at_least=least)
         for part, least in ((retrieval, LEAST_POINTS), (others, 0))
-        if CHOSEN in chosen(list(CASES), options)
+        if CHOSEN in cases
     ]
     aims += [
         Aim(f"recipe: points of {own} beyond {peer}, {part}", points_beyond(tests, own, peer, metric), at_least=0)
         for own, peer in BESIDE
         for part, metric in PARTS.items()
-        if {own, peer} <= set(chosen(list(CASES), options))
+        if {own, peer} <= set(cases)
     ]
     measurements = {
         "recipes": {case: asdict(recipe) for case, recipe in CASES.items()},
@@ -270,7 +270,7 @@ def report(choice: dict[str, list], tests: dict[str, list], folder: Path, option
         agreement = agreement_table(choice, tests) if choice else None
         beside = peers_table(tests, options)
         tables += [test_table(tests, options), *([beside] if beside.rows else []), *([agreement] if agreement else [])]
-    tables.append(cost_table(folder, chosen(list(CASES), options), options.seeds))
+    tables.append(cost_table(folder, cases, options.seeds))
     write_report("recipe", options, tables, aims, measurements)
 
 

@@ -81,7 +81,7 @@ class Load(NamedTuple):
     @property
     def process(self) -> float:
         """Bytes of a process with its imports, a model and a block of texts."""
-        return self.of["process"] * 1e6
+        return self.of["process"] * 2**20
 
     def forward(self, passages: int) -> float:
         """GFLOP of one pass of a query with so many passages."""

@@ -52,11 +52,11 @@ def test_stages_cost_what_their_formulas_say():
     assert found["filter"].seconds[0] == pytest.approx(500 * 0.3e-3 / 2)  # so fast a GPU waits for tokens
     assert found["mine: encode"].disk == 2 * 200 * 384 * 4
     assert found["mine: search"].seconds == pytest.approx([2 * 200 * 200 * 384 / 1e9 / 5e-4, 2 * 200 * 200 * 384 / 2e6])
-    assert (found["mine: search"].memory, found["mine: search"].gpu) == (700e6 + 200 * 80, 2**20 * 384 * 4)
+    assert (found["mine: search"].memory, found["mine: search"].gpu) == (700 * 2**20 + 200 * 80, 2**20 * 384 * 4)
     written = 200 * (106 + 4 * 1511)
     assert found["mine: choose, write"].disk == written
     assert found["mine: choose, write"].seconds == [pytest.approx(200 * 0.4e-3 + written / 500e6), None]
-    assert (found["train, one epoch"].memory, found["train, one epoch"].gpu) == (700e6, 22.7e6 * 16)
+    assert (found["train, one epoch"].memory, found["train, one epoch"].gpu) == (700 * 2**20, 22.7e6 * 16)
 
 
 def test_a_training_step_of_a_group_is_three_times_its_forward_passes():

@@ -172,7 +172,7 @@ def test_the_filters_output_is_mined_as_it_is_and_a_pool_is_searched_instead(min
         ({"query": "a", "pos": "text"}, "must be a list"),
         ({"query": "a", "pos": []}, "'pos' is empty"),
         ({"query": "a", "pos": [" "]}, "an empty text"),
-        ({"query": "a", "pos": ["b"], "identity": 2**63}, "'identity' is 9223372036854775808, expected a whole number"),
+        ({"query": "a", "pos": ["b"], "identity": 2**63}, "'identity' must be a whole number, got 9223372036854775808"),
     ],
 )
 def test_a_row_that_cannot_be_mined_is_named(mining, row, words):

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from math import inf
 from pathlib import Path
+from shutil import copyfile, rmtree
 
 import pytest
 import torch
@@ -241,9 +242,7 @@ def test_an_interrupted_run_that_is_to_start_over_ends_with_the_same_bits(config
     other = replace(config, output_dir=config.output_dir + "-other")
     run_interrupted(other, 3, monkeypatch)
     half = Path(other.output_dir) / "checkpoint-5" / "model.safetensors"
-    half.write_bytes(
-        Path(config.output_dir, "checkpoint-3", "model.safetensors").read_bytes()
-    )  # not to be gone on from
+    copyfile(Path(config.output_dir, "checkpoint-3", "model.safetensors"), half)  # not to be gone on from
     train.run(replace(other, resume_from_checkpoint="no"))
     assert_equal_weights(config.output_dir, other.output_dir, atol=0)
     assert [path.name for path in checkpoint.list_checkpoints(other.output_dir)] == ["checkpoint-3", "checkpoint-6"]
@@ -261,6 +260,9 @@ def test_more_epochs_go_on_from_the_checkpoint_that_is_named(config):
     assert_equal_weights(output, whole.output_dir, atol=0)
     steps = [[line["step"] for line in read_lines(Path(of) / "metrics.jsonl")] for of in (output, whole.output_dir)]
     assert steps[0] == steps[1]
+    rmtree(named)
+    again = replace(more, resume_from_checkpoint=str(named), overwrite_output_dir=False)
+    assert train.run(again).endswith("nothing to do")
 
 
 def test_a_checkpoint_that_is_not_there_costs_none_of_the_others(config):

@@ -35,8 +35,8 @@ def as_example(located: Located, needs: Needs) -> dict[str, Any]:
         "neg": negatives,
         "pos_scores": _scores(located, "pos_scores", len(positives), needs.scores),
         "neg_scores": _scores(located, "neg_scores", len(negatives), needs.scores and bool(negatives)),
-        "identity": _identities(located, "identity", None),
-        "neg_identities": _identities(located, "neg_identities", len(negatives)),
+        "identity": whole_numbers(located, "identity"),
+        "neg_identities": whole_numbers(located, "neg_identities", len(negatives)),
         "prompt": _prompt(located, "prompt"),
         "passage_prompt": _prompt(located, "passage_prompt"),
         **{key: value if isinstance(value := located.record.get(key), str) else None for key in ("kind", "license")},
@@ -141,7 +141,7 @@ def _check_score(located: Located, name: str, value: Any, required: bool) -> Non
         raise DataError(f"{name} must be a number, got {value!r:.60}", located.path, located.line)
 
 
-def _identities(located: Located, key: str, count: int | None) -> int | list[int] | None:
+def whole_numbers(located: Located, key: str, count: int | None = None) -> int | list[int] | None:
     """A whole number, or `count` of them, that Arrow can hold; or None."""
     values = located.record.get(key) if count is None else _list(located, key, count)
     for value in () if values is None else [values] if count is None else values:

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 
+from bioemb.data.examples import whole_numbers
 from bioemb.errors import DataError
 from bioemb.files import Located, read_records, text_field, write_json
 from bioemb.log import progress
@@ -62,13 +63,13 @@ def write_tables(folder: Path, files: list[Path], pool: list[Path]) -> None:
             text = text_field(located, "text")
             if not text.strip():
                 raise DataError("'text' is empty", located.path, located.line)
-            passages.number(text, _identity(located))
+            passages.number(text, whole_numbers(located, "identity"))
             yield from passages.drain()
         found["pool"] = len(passages.numbers)
         if pool and not found["pool"]:
             raise DataError("there are no passages to mine from", pool[0])
         for located, query, positives, negatives in progress(read_examples(files), "read examples"):
-            identity = _identity(located)
+            identity = whole_numbers(located, "identity")
             ids = [passages.number(text, identity) for text in positives]
             if not pool:
                 for text in negatives:
@@ -156,14 +157,6 @@ def _hashes(table: Dataset, column: str) -> np.ndarray:
         for text in table[start : start + step][column]
     )
     return np.fromiter(hashes, np.int64, len(table))
-
-
-def _identity(located: Located) -> int | None:
-    value = located.record.get("identity")
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63):
-        said = f"'identity' is {value!r:.60}, expected a whole number of 64 bits with its sign"
-        raise DataError(said, located.path, located.line)
-    return value
 
 
 def _text_list(located: Located, key: str) -> list[str]:

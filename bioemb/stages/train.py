@@ -261,13 +261,13 @@ def _begin(output: Path, description: dict, config: TrainConfig) -> bool:
     lock(output)
     remove_leftovers(output)
     checkpoint.remove_leftovers(output)
-    found, start = read_manifest(output), _resume_from(config)
+    found = read_manifest(output)
     if config.overwrite_output_dir and (found is None or differences(found, description)):
-        start = None if config.resume_from_checkpoint.lower() in AUTO else start
-        _remove_behind(output, start)  # before the manifest says that this run made it
+        named = None if config.resume_from_checkpoint.lower() in AUTO else _resume_from(config)
+        _remove_behind(output, named)  # before the manifest says that this run made it
     has_work = begin(output, description, config.overwrite_output_dir)
     if has_work:
-        _remove_behind(output, start)
+        _remove_behind(output, _resume_from(config))
     else:
         unlock(output)
     return has_work
