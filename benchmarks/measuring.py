@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -136,6 +136,11 @@ def has_bf16() -> bool:
     from bioemb import encoding
 
     return encoding.has_bf16(torch.device("cpu"))
+
+
+def in_best(case: str, found: Collection[str]) -> str:
+    """This case in bfloat16, or where that is not among those found, which some processors do not have, in float32."""
+    return case if case in found else case.replace("bf16", "float32")
 
 
 def own_commands(cases: Sequence[str], folder: Path) -> dict[str, list[str]]:

@@ -61,7 +61,12 @@ def write_report(
     aims: Sequence[Aim],
     measurements: Mapping[str, object],
 ) -> None:
-    """Print the tables and aims, and write all of it with the machine as JSON; `--quick` runs have their own folder."""
+    """Print the tables and aims, and write all of it with the machine as JSON; `--quick` runs have their own folder.
+
+    Of a choice of cases (`--cases`) the aims that need others are left out.
+    """
+    if options.cases:
+        aims = [aim for aim in aims if aim.met is not None]
     path = options.json or RESULTS / ("quick" if options.quick else "") / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     left_out = ("json", "one", "folder", "work")
