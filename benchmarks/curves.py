@@ -59,12 +59,13 @@ def extract(options: argparse.Namespace, records: int, processes: int = 1) -> di
     from bioemb.config import ExtractConfig
     from bioemb.stages.extract import run
 
-    def work(corpus: Path) -> None:
-        output = str(corpus / f"{options.one}.jsonl")
-        run(ExtractConfig(input_path=(str(corpus / "pubmed"),), output_file=output, num_proc=processes, overwrite=True))
+    def work(corpus: str, output: Path) -> None:
+        source = options.folder / "records" / corpus / "pubmed"
+        run(ExtractConfig(input_path=(str(source),), output_file=str(output), num_proc=processes))
 
-    work(options.folder / "records" / "warm")
-    return cost_of(lambda: work(options.folder / "records" / str(records)))
+    with tempfile.TemporaryDirectory(dir=options.folder) as fresh:  # a finished output would not be made again
+        work("warm", Path(fresh) / "warm.jsonl")
+        return cost_of(lambda: work(str(records), Path(fresh) / "pairs.jsonl"))
 
 
 def extract_in(options: argparse.Namespace, processes: int) -> dict:
@@ -278,7 +279,8 @@ def main() -> None:
     summary = summarise(runs)
     curves = make_curves(summary, names, options)
     picture = RESULTS / "quick" / "curves.svg" if options.quick or options.json else REPOSITORY / "docs" / "curves.svg"
-    draw(curves, picture)
+    if curves:
+        draw(curves, picture)
     tables = [make_table(curves, options), *selection_table(summary, options)]
     write_report("curves", options, tables, [], {"runs": runs, "left out": left_out})
 

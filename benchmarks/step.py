@@ -82,25 +82,25 @@ def ours(options: argparse.Namespace, bf16: bool, sub_batch_size: int | None = N
         return result
 
     Trainer.step = timed
-    run(
-        TrainConfig(
-            output_dir=str(options.folder / options.one),
-            model_name_or_path=str(options.folder / "model"),
-            train_data=(str(options.folder / "rows.jsonl"),),
-            train_group_size=GROUP,
-            query_max_len=QUERY_TOKENS,
-            passage_max_len=PASSAGE_TOKENS,
-            per_device_train_batch_size=batch_of(options),
-            sub_batch_size=sub_batch_size,
-            temperature=TEMPERATURE,
-            learning_rate=LEARNING_RATE,
-            dropout=0.0 if options.own_dropout else options.dropout,
-            max_steps=options.steps,
-            bf16=bf16,
-            torch_compile=compiled,
-            overwrite_output_dir=True,
+    with tempfile.TemporaryDirectory(dir=options.folder) as output:  # a finished training would not be run again
+        run(
+            TrainConfig(
+                output_dir=output,
+                model_name_or_path=str(options.folder / "model"),
+                train_data=(str(options.folder / "rows.jsonl"),),
+                train_group_size=GROUP,
+                query_max_len=QUERY_TOKENS,
+                passage_max_len=PASSAGE_TOKENS,
+                per_device_train_batch_size=batch_of(options),
+                sub_batch_size=sub_batch_size,
+                temperature=TEMPERATURE,
+                learning_rate=LEARNING_RATE,
+                dropout=0.0 if options.own_dropout else options.dropout,
+                max_steps=options.steps,
+                bf16=bf16,
+                torch_compile=compiled,
+            )
         )
-    )
     return steps.costs()
 
 
