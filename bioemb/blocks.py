@@ -6,12 +6,14 @@ A stage that fills such a folder goes on where it stopped: a block that is there
 import os
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from bioemb.errors import DataError
 
+FEW = 64  # rows of a block: to map a file takes as long as to read so many
 VISIBLE_AFTER = 120.0  # seconds until a shared file system shows what another machine wrote; NFS takes up to 60
 
 
@@ -61,19 +63,15 @@ class BlockFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         aside = self.folder / f".block-{index:06d}.{os.getpid()}.npy"
         try:
-            np.save(aside, rows, allow_pickle=False)
+            np.save(aside, np.ascontiguousarray(rows), allow_pickle=False)
             aside.replace(self.path(index))
         finally:
             aside.unlink(missing_ok=True)
 
     def read(self, index: int) -> np.ndarray:
         """One block, memory-mapped. Raises DataError where it is absent or damaged."""
-        try:
-            return np.load(self.path(index), mmap_mode="r", allow_pickle=False)
-        except FileNotFoundError:
-            raise DataError("there is no such block; start again to have it made", self.path(index)) from None
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"a block cannot be read ({error}); delete it and start again", self.path(index)) from None
+        with self._reading(index) as path:
+            return np.load(path, mmap_mode="r", allow_pickle=False)
 
     def stored(self, index: int, rows: int | None = None) -> "StoredRows":
         """The first rows of a block (all, if None), to be read from disk whenever they are looked at."""
@@ -84,17 +82,42 @@ class BlockFolder:
         return ((self.span(index), self.read(index)) for index in range(self.count))
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """The given rows, in the given order, as one array in memory."""
+        """The given rows, in the given order, as one array in memory. Raises DataError as `read` does."""
         rows = np.asarray(rows, dtype=np.int64)
+        if not len(rows):
+            return np.empty((0,))
         order = np.argsort(rows, kind="stable")
-        result = None
-        for index in np.unique(rows // self.block_rows):
-            of_block = order[rows[order] // self.block_rows == index]
-            values = self.read(index)[rows[of_block] - index * self.block_rows]
-            if result is None:
-                result = np.empty((len(rows), *values.shape[1:]), values.dtype)
-            result[of_block] = values
-        return np.empty((0,)) if result is None else result
+        blocks, begins = np.unique(rows[order] // self.block_rows, return_index=True)
+        first = self.read(int(blocks[0]))
+        result = np.empty((len(rows), *first.shape[1:]), first.dtype)
+        for index, of_block in zip(blocks.tolist(), np.split(order, begins[1:]), strict=True):
+            within = rows[of_block] - index * self.block_rows
+            is_few = len(within) <= FEW
+            result[of_block] = self._read_rows(index, within, first) if is_few else self.read(index)[within]
+        return result
+
+    def _read_rows(self, index: int, rows: np.ndarray, like: np.memmap) -> np.ndarray:
+        """A few rows [n] of a block, each read by itself; another block says where in a file rows stand."""
+        result = np.empty((len(rows), *like.shape[1:]), like.dtype)
+        flat, span = result.reshape(len(rows), -1), self.span(index)
+        size = flat[0].nbytes
+        with self._reading(index) as path, open(path, "rb", buffering=0) as file:
+            if os.fstat(file.fileno()).st_size != like.offset + (span.stop - span.start) * size:
+                raise ValueError("it is not as large as its rows")
+            for row, place in zip(flat, rows.tolist(), strict=True):
+                file.seek(like.offset + place * size)
+                file.readinto(row)
+        return result
+
+    @contextmanager
+    def _reading(self, index: int) -> Iterator[Path]:
+        """The path of a block, to be read within."""
+        try:
+            yield self.path(index)
+        except FileNotFoundError:
+            raise DataError("there is no such block; start again to have it made", self.path(index)) from None
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"a block cannot be read ({error}); delete it and start again", self.path(index)) from None
 
 
 class StoredRows:

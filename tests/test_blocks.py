@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from bioemb.blocks import BlockFolder
+from bioemb.blocks import FEW, BlockFolder
 from bioemb.errors import DataError
 from bioemb.tables import ROWS_PER_BATCH, open_table, write_table
 
@@ -36,12 +36,13 @@ def test_take_is_plain_indexing_in_any_order_with_repeats(tmp_path):
         whole, blocks, rng = case(seed, tmp_path)
         for index in range(blocks.count):
             blocks.write(index, whole[blocks.span(index)])
-        rows = rng.integers(0, len(whole), int(rng.integers(1, 90))) if len(whole) else np.empty(0, np.int64)
-        taken = blocks.take(rows)
-        if len(rows):
-            assert taken.dtype == whole.dtype
-            np.testing.assert_array_equal(taken, whole[rows])
-            np.testing.assert_array_equal(blocks.take(rows.tolist()), whole[rows])
+        for most in (90, 40 * FEW):  # few rows of a block are read one by one
+            rows = rng.integers(0, len(whole), int(rng.integers(1, most))) if len(whole) else np.empty(0, np.int64)
+            taken = blocks.take(rows)
+            if len(rows):
+                assert taken.dtype == whole.dtype
+                np.testing.assert_array_equal(taken, whole[rows])
+                np.testing.assert_array_equal(blocks.take(rows.tolist()), whole[rows])
         assert len(blocks.take(np.empty(0, np.int64))) == 0
 
 
@@ -86,8 +87,18 @@ def test_absent_and_damaged_blocks_are_named(tmp_path):
         with pytest.raises(DataError, match="delete it and start again") as caught:
             blocks.read(1)
         assert str(caught.value).startswith(str(blocks.path(1))) and "\n" not in str(caught.value)
+        with pytest.raises(DataError, match="delete it and start again") as caught:
+            blocks.take(np.array([0, 2]))
+        assert str(caught.value).startswith(str(blocks.path(1)))
     with pytest.raises(DataError, match="no such block"):
         blocks.take(np.array([0, 4]))
+
+
+def test_a_block_is_kept_row_by_row_however_it_came(tmp_path):
+    blocks, whole = BlockFolder(tmp_path, 6, 3), np.arange(24.0).reshape(4, 6).T  # columns stand together
+    for index in range(2):
+        blocks.write(index, whole[blocks.span(index)])
+    np.testing.assert_array_equal(blocks.take(np.array([5, 0, 3])), whole[[5, 0, 3]])
 
 
 # Tables
