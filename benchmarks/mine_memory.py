@@ -54,7 +54,7 @@ def run_case(options: argparse.Namespace) -> dict:
         neighbours = find_neighbours(vectors, folder / "neighbours", rule.range_stop, config)
     with measured() as selecting:
         chooser = Chooser(tables, vectors, neighbours, rule, None, config.max_positive_similarity)
-        write_examples([folder / "rows.jsonl"], chooser, folder / "mined.jsonl", False)
+        write_examples([folder / "rows.jsonl"], chooser, folder / "parts", folder / "mined.jsonl", False)
     of = dict(zip(STAGES, (opening, searching, selecting), strict=True))
     return {
         **{f"{stage} MB": use["peak_mb"] - before for stage, use in of.items()},

@@ -5,7 +5,7 @@ A stage that fills such a folder goes on where it stopped: a block that is there
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,15 +46,7 @@ class BlockFolder:
 
     def wait_until_whole(self, seconds: float = VISIBLE_AFTER) -> None:
         """Return when every block is there, others' too. Raises DataError when they do not come to be seen."""
-        deadline = time.monotonic() + seconds
-        while missing := self.missing():
-            if time.monotonic() > deadline:
-                raise DataError(
-                    f"{len(missing)} of {self.count} blocks are not to be seen here; several machines need a folder "
-                    "that all of them share",
-                    self.path(missing[0]),
-                )
-            time.sleep(0.1)
+        wait_until_there(self.missing, self.path, seconds)
 
     def write(self, index: int, rows: np.ndarray) -> None:
         """Write one block aside and rename it."""
@@ -118,6 +110,24 @@ class BlockFolder:
             raise DataError("there is no such block; start again to have it made", self.path(index)) from None
         except (OSError, ValueError, EOFError) as error:
             raise DataError(f"a block cannot be read ({error}); delete it and start again", self.path(index)) from None
+
+
+def wait_until_there(
+    missing: Callable[[], list[int]], path: Callable[[int], Path], seconds: float = VISIBLE_AFTER
+) -> None:
+    """Return when nothing is missing of what other machines wrote. Raises DataError when it does not come to be seen.
+
+    missing: the numbers of what is not there; path: from a number to its path.
+    """
+    deadline = time.monotonic() + seconds
+    while numbers := missing():
+        if time.monotonic() > deadline:
+            raise DataError(
+                f"{len(numbers)} files, this one first, are not to be seen here; several machines need a folder that "
+                "all of them share",
+                path(numbers[0]),
+            )
+        time.sleep(0.1)
 
 
 class StoredRows:

@@ -206,7 +206,7 @@ def test_one_process_does_all_the_work_itself(tmp_path):
 def test_blocks_that_do_not_come_to_be_seen_are_named(tmp_path):
     folder = BlockFolder(tmp_path, 5, 2)
     folder.write(0, np.zeros(2))
-    with pytest.raises(DataError, match=r"block-000001.npy: 2 of 3 blocks .* folder that all of them share"):
+    with pytest.raises(DataError, match=r"block-000001.npy: 2 files, .* folder that all of them share"):
         folder.wait_until_whole(seconds=0)
 
 

@@ -4,6 +4,7 @@ Tables, vectors and neighbours are kept beside the output, each under the hash o
 interrupted run goes on, and a run with another rule of selection only selects again.
 """
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +15,12 @@ from bioemb.encoding import choose_bf16
 from bioemb.errors import ConfigError
 from bioemb.files import RECORD_SUFFIXES, check_output_name, list_files
 from bioemb.flags import output_settings
-from bioemb.log import logger
+from bioemb.log import Funnel, logger
 from bioemb.manifest import begin, describe, finish, remove_unfinished, work_folder, work_key
 from bioemb.mining import NegativeRule
 from bioemb.mining.faiss_search import require_gpu
 from bioemb.process_settings import give_back_memory
-from bioemb.processes import join_processes, on_all, on_first, require_same, share
+from bioemb.processes import join_processes, on_all, on_first, require_same
 from bioemb.stages.mining_output import write_examples
 from bioemb.stages.mining_search import encode_tables, find_neighbours, read_recall, require_index
 from bioemb.stages.mining_selection import Chooser
@@ -80,15 +81,20 @@ def run(config: MineConfig) -> str:
         folder = work / f"reranked-{work_key(scored)}"
         reranking = Reranking(cross_encoder, config.reranker_margin, folder, config.batch_tokens)
     chooser = Chooser(tables, vectors, neighbours, rule, reranking, config.max_positive_similarity)
-    if reranking:
-        on_all(lambda: _score_share(chooser))
-    return on_first(lambda: write_output(files, chooser, config, description, read_recall(found)))
+    parts = work / f"examples-{work_key(description)}"
+    on_first(lambda: _remove_others(parts))
+    funnel, counts = write_examples(files, chooser, parts, output, config.keep_reranker_scores)
+    recall = on_first(lambda: read_recall(found))
+    counted = {"rows": funnel.as_dict(), **counts, **({"search": recall} if recall else {})}
+    on_first(lambda: finish(output, description, counted))
+    return summarise(funnel, counts, chooser.reach, recall, config)
 
 
-def _score_share(chooser: Chooser) -> None:
-    """Choose for this process's blocks, for what it writes of it: the cross-encoder's scores."""
-    for index in share(range(chooser.blocks)):
-        chooser.choose(index)
+def _remove_others(parts: Path) -> None:
+    """Delete the parts of an interrupted run that chose by another rule: they are as large as an output."""
+    for folder in parts.parent.glob("examples-*"):
+        if folder != parts:
+            shutil.rmtree(folder)
 
 
 def prepare(config: MineConfig, rule: NegativeRule) -> tuple[list[Path], list[Path], Encoder]:
@@ -161,18 +167,13 @@ def load_reranker(config: MineConfig) -> CrossEncoder | None:
     return CrossEncoder.from_pretrained(config.reranker_name_or_path, config.reranker_max_length).to_best_device()
 
 
-def write_output(
-    files: list[Path], chooser: Chooser, config: MineConfig, description: dict, recall: dict | None
-) -> str:
-    """Select, write, say in the manifest that it is done; the summary."""
-    output = Path(config.output_file)
-    funnel, counts = write_examples(files, chooser, output, config.keep_reranker_scores)
-    finish(output, description, {"rows": funnel.as_dict(), **counts, **({"search": recall} if recall else {})})
+def summarise(funnel: Funnel, counts: dict, reach: int, recall: dict | None, config: MineConfig) -> str:
+    """What became of the rows and of their candidates."""
     reasons = "\n".join(f"  {reason:<36} {count:>11,}" for reason, count in counts["candidates"].items())
     shorts = "".join(f"\n  {reason:<36} {count:>11,}" for reason, count in counts["short rows"].items())
     return (
-        f"{funnel.table()}\ncandidates of ranks 0-{chooser.reach}, why they were not taken\n{reasons}"
+        f"{funnel.table()}\ncandidates of ranks 0-{reach}, why they were not taken\n{reasons}"
         + (f"\nrows short of candidates{shorts}" if shorts else "")
         + (f"\nshare of the true neighbours that {config.index_factory} finds: {recall['recall']}" if recall else "")
-        + f"\n{output}: {funnel.kept:,} examples with {counts['negatives']:,} negatives"
+        + f"\n{config.output_file}: {funnel.kept:,} examples with {counts['negatives']:,} negatives"
     )

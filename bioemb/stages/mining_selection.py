@@ -129,12 +129,13 @@ def _some(lists: list, rows: np.ndarray) -> list:
 
 def _articles(tables: Tables, span: slice, identities: list[int | None]) -> Iterator[list[int]]:
     """The identities of each row and of the positives of all rows of its query, as far as they are known."""
-    of_query: dict[int, set[int | None]] = {}
+    of_query: dict[int, set[int]] = {}
     for row, identity in zip(range(span.start, span.stop), identities, strict=True):
         query = int(tables.exclusions.query_texts[row])
         if query not in of_query:
-            of_query[query] = {tables.identities.get(number) for number in tables.exclusions.positives(row).tolist()}
-        yield sorted((of_query[query] | {identity}) - {None})
+            known, is_known = tables.identities.of(tables.exclusions.positives(row))
+            of_query[query] = set(known[is_known].tolist())
+        yield sorted(of_query[query] | ({identity} - {None}))
 
 
 def _positive_scores(queries: np.ndarray, passages: BlockFolder, positives: list[list[int]]) -> list[np.ndarray]:

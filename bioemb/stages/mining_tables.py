@@ -44,10 +44,14 @@ class Identities:
         order = np.argsort(numbers, kind="stable")
         self.numbers, self.identities = numbers[order], identities[order]
 
-    def get(self, number: int) -> int | None:
-        """The identity of a passage, None where it is not known."""
-        place = np.searchsorted(self.numbers, number, "right") - 1
-        return self.identities[place].item() if place >= 0 and self.numbers[place] == number else None
+    def of(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The identities of passages [n], and which of them are known: int64 [n], bool [n]."""
+        places = np.searchsorted(self.numbers, numbers, "right") - 1
+        is_known = places >= 0
+        is_known[is_known] = self.numbers[places[is_known]] == numbers[is_known]
+        found = np.zeros(len(numbers), np.int64)
+        found[is_known] = self.identities[places[is_known]]
+        return found, is_known
 
 
 def write_tables(folder: Path, files: list[Path], pool: list[Path]) -> None:
