@@ -134,7 +134,7 @@ def test_an_error_of_a_worker_is_the_same_as_without_workers(config):
 
 
 def test_numbers_in_names_count_as_numbers():
-    names = ["u/pubmed26n1335.xml", "b/pubmed26n0999.xml", "b/pubmed26n1000.xml", "b/n10.xml", "b/n9.xml"]
+    names = ["a/pubmed26n1335.xml", "b/pubmed26n0999.xml", "b/pubmed26n1000.xml", "b/n10.xml", "b/n9.xml"]
     ordered = sorted(map(Path, names), key=extract.natural_order)
     assert [path.name for path in ordered] == [
         "n9.xml",
@@ -143,6 +143,37 @@ def test_numbers_in_names_count_as_numbers():
         "pubmed26n1000.xml",
         "pubmed26n1335.xml",
     ]
+
+
+def test_updates_come_after_the_baseline_whatever_their_folders_are_called(tmp_path):
+    old, new = tmp_path / "old" / "pubmed26n0001.xml", tmp_path / "new" / "pubmed26n1300.xml"
+    write_pubmed(old, citation(1, "early"), citation(2, "withdrawn"))
+    write_pubmed(new, citation(1, "late"), "<DeleteCitation><PMID>2</PMID></DeleteCitation>")
+    for folders in ((old, new), (new, old)):
+        output = tmp_path / f"{folders[0].parent.name}-first.jsonl"
+        extract.run(ExtractConfig(tuple(str(path.parent) for path in folders), str(output)))
+        assert [pair["query"] for pair in pairs_of(output)] == ["A trial of late."]
+
+
+def test_what_one_record_says_is_retracted_is_left_out_of_the_other_too(tmp_path):
+    mark = "<PublicationTypeList><PublicationType>Retracted Publication</PublicationType></PublicationTypeList>"
+    marked = citation(2, "two").replace("</Article>", f"{mark}</Article>")
+    write_pubmed(tmp_path / "raw" / "n1.xml", citation(1, "one"), marked, citation(3, "three"))
+    for number, word in enumerate(("one", "two", "three"), start=1):
+        write_pmc(tmp_path / "raw" / f"PMC{number}.xml", number, word)
+    (tmp_path / "raw" / "PMC3.json").write_text('{"pmcid": "PMC3", "license_code": "CC0", "is_retracted": true}')
+    config = ExtractConfig((str(tmp_path / "raw"),), str(tmp_path / "pairs.jsonl"))
+    extract.run(config)
+    assert {pair["article_id"] for pair in pairs_of(config.output_file)} == {"pmid:1"}
+    counts = read_manifest(config.output_file)["counts"]
+    assert counts["records"] == {
+        "read": 6, "kept": 4, "dropped": {"retracted by its other record": 2}, "deletions": 0
+    }  # fmt: skip
+    reasons = {"PubMed's record has it": 1, "retracted": 1, "retracted by its other record": 2}
+    assert counts["title_abstract"]["dropped"] == {**reasons, "type: Retracted Publication": 1}
+    kept = replace(config, keep_types=("Retracted Publication",), output_file=str(tmp_path / "kept.jsonl"))
+    extract.run(kept)
+    assert {pair["article_id"] for pair in pairs_of(kept.output_file)} == {"pmid:1", "pmid:2", "pmid:3"}
 
 
 def test_other_settings_are_refused_and_folders_without_xml_named(config, tmp_path):

@@ -272,7 +272,7 @@ def test_groups_of_parts_are_those_of_union_find_over_the_articles(tmp_path, thr
         for part, start, end in zip(parts, [0, *cuts], [*cuts, len(articles)], strict=True):
             rows = _Rows(signed=threshold is not None)
             for one in articles[start:end]:
-                rows.add(one, [], [])
+                rows.add(one, [], [], False)
             rows.write(part)
         keys = np.array([record_key(one) for one in articles])
         sources = np.array([SOURCES.index(one.source) for one in articles])

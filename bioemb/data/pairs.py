@@ -96,6 +96,11 @@ def pair_identity(article: Article) -> int:
     return stable_hash(article.article_id)
 
 
+def is_retracted(article: Article, rules: PairRules = DEFAULT_RULES) -> bool:
+    """Whether the record says that its article was retracted, and the rules leave such ones out."""
+    return RETRACTED in rules.skipped_types and (RETRACTED in article.publication_types or "retracted" in article.flags)
+
+
 def _make(article: Article, kind: str, rules: PairRules) -> Made:
     reason = _unwanted(article, rules)
     return ([], reason) if reason else MAKERS[kind](article, rules)

@@ -24,7 +24,7 @@ from bioemb.flags import nearest, output_settings
 from bioemb.log import Funnel, logger, progress
 from bioemb.manifest import begin, describe, finish, work_folder, work_key
 from bioemb.stages.extract_merge import merge_parts
-from bioemb.stages.extract_part import Part, PartRules, make_part, part_of
+from bioemb.stages.extract_part import INDEX, Part, PartRules, make_part, part_of
 
 OF_MERGE = ("near_duplicate_threshold", "pairs_per_term")  # settings that change no part
 XML_SUFFIXES = (".xml", ".nxml", ".xml.gz", ".nxml.gz")
@@ -42,7 +42,8 @@ def run(config: ExtractConfig) -> str:
     if not begin(output, description, config.overwrite):
         return f"{output} is complete; nothing to do"
     settings = {name: value for name, value in description["settings"].items() if name not in OF_MERGE}
-    key = work_key({**description, "settings": settings, "bioemb": __version__})  # another version may keep more
+    made_by = {"bioemb": __version__, "index": str(INDEX.descr)}  # another version may keep more
+    key = work_key({**description, "settings": settings, **made_by})
     folder = work_folder(output) / f"parts-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
@@ -150,10 +151,16 @@ def summary(counts: dict[str, dict]) -> str:
     return "\n".join(tables)
 
 
-def natural_order(path: Path) -> list:
-    """Numbers in names count as numbers, so that pubmed26n0999 stands before pubmed26n1000, and n2 before n10."""
-    words = re.split(r"(\d+)", str(path))
-    return [(int(word), "") if word.isdigit() else (-1, word) for word in words]
+def natural_order(path: Path) -> tuple[list, list]:
+    """By names, whatever the folder: PubMed's updates are numbered on from its baseline. Then by whole paths.
+
+    Numbers in names count as numbers, so that pubmed26n0999 stands before pubmed26n1000, and n2 before n10.
+    """
+    return _words(path.name), _words(str(path))
+
+
+def _words(text: str) -> list[tuple[int, str]]:
+    return [(int(word), "") if word.isdigit() else (-1, word) for word in re.split(r"(\d+)", text)]
 
 
 def _table(name: str, counts: dict) -> str:

@@ -18,8 +18,8 @@ from bioemb.records import ALL_PAIR_KINDS, same_text_key, stable_hash
 from bioemb.stages.extract_identity import Groups, group_articles
 from bioemb.stages.extract_part import DELETED, SOURCES, Part, with_identity
 
-FATES = ("counts", "replaced by a later record", "deleted by a later record")
-REPLACED, DELETED_LATER = 1, 2
+FATES = ("counts", "replaced by a later record", "deleted by a later record", "retracted by its other record")
+REPLACED, DELETED_LATER, RETRACTED_BY_OTHER = 1, 2, 3
 PUBMED = SOURCES.index("pubmed")
 TITLE_ABSTRACT = ALL_PAIR_KINDS.index("title_abstract")
 TERM_TITLE = "term_title"
@@ -32,6 +32,7 @@ class Records(NamedTuple):
     key: np.ndarray
     version: np.ndarray
     source: np.ndarray
+    is_retracted: np.ndarray
     has_abstract_pair: np.ndarray
 
 
@@ -79,20 +80,22 @@ def _sources(sources: np.ndarray, of_parts: list[dict]) -> dict[str, dict]:
 
 
 def read_index(parts: list[Part]) -> Records:
-    """The columns that the merge looks at as a whole: 14 bytes a record."""
+    """The columns that the merge looks at as a whole: 15 bytes a record."""
 
     def column(name: str) -> np.ndarray:
         return np.concatenate([np.load(part.index, mmap_mode="r")[name] for part in parts])
 
     has_pair = [np.load(part.index, mmap_mode="r")["pairs"][:, TITLE_ABSTRACT] > 0 for part in parts]
-    return Records(column("key"), column("version"), column("source"), np.concatenate(has_pair))
+    columns = (column(name) for name in ("key", "version", "source", "is_retracted"))
+    return Records(*columns, np.concatenate(has_pair))
 
 
 def fates(records: Records) -> np.ndarray:
     """What becomes of each record, in the order of the files: a number of FATES [n], 0 when it counts.
 
     Of several records of one article in one source the highest version counts, of several such the last one; a
-    deletion takes the PubMed records before it. PubMed's record and PMC's full text of an article both count.
+    deletion takes the PubMed records before it. PubMed's record and PMC's full text of an article both count, unless
+    one of them says that the article was retracted: the other one is dropped with it.
     """
     fate = np.zeros(len(records.key), np.int8)
     is_deletion = records.source == DELETED
@@ -107,6 +110,11 @@ def fates(records: Records) -> np.ndarray:
     ranked = alive[np.lexsort((records.version[alive], records.source[alive], records.key[alive]))]  # stable: by place
     key, source = records.key[ranked], records.source[ranked]
     fate[ranked[:-1][(key[1:] == key[:-1]) & (source[1:] == source[:-1])]] = REPLACED
+    retracted = np.unique(records.key[(fate == 0) & records.is_retracted])
+    if len(retracted):
+        at = np.minimum(np.searchsorted(retracted, records.key), len(retracted) - 1)
+        others = (fate == 0) & ~is_deletion & ~records.is_retracted
+        fate[others & (retracted[at] == records.key)] = RETRACTED_BY_OTHER
     return fate
 
 

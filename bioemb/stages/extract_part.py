@@ -12,6 +12,7 @@ import numpy as np
 
 from bioemb.data import PairRules, make_pairs, read_articles
 from bioemb.data.identity import BANDS, Marks, is_spoken_of, marks_of, signature
+from bioemb.data.pairs import is_retracted
 from bioemb.errors import DataError
 from bioemb.files import json_line, write_aside, write_json
 from bioemb.records import ALL_PAIR_KINDS, Article, Deletion, Dropped, Pair, stable_hash
@@ -23,6 +24,7 @@ INDEX = np.dtype(
         ("key", np.int64),  # the PMID, or a negative hash of the identifier where there is none
         ("version", np.int32),
         ("source", np.int8),
+        ("is_retracted", np.bool_),
         ("license", np.uint8),  # of the full text: a number of the part's licences, from 1; 0 where there is no text
         ("pairs", np.uint16, len(ALL_PAIR_KINDS)),  # lines of each kind, in the order of ALL_PAIR_KINDS
         ("reason", np.uint16, len(ALL_PAIR_KINDS)),  # why there are none: a number of the part's reasons, from 1
@@ -91,7 +93,7 @@ def _take(record: Article | Deletion | Dropped, rows: "_Rows", how: PartRules) -
         rows.add_nameless(record)
         return []
     pairs, drops = make_pairs(record, how.kinds, how.rules)
-    rows.add(record, pairs, drops)
+    rows.add(record, pairs, drops, is_retracted(record, how.rules))
     return [pair_line(pair) for pair in sorted(pairs, key=lambda pair: ALL_PAIR_KINDS.index(pair.kind))]
 
 
@@ -126,7 +128,7 @@ class _Rows:
         self.nameless: dict[str, int] = {}
         self.revised = ""  # the newest day that PubMed changed a record
 
-    def add(self, article: Article, pairs: list[Pair], drops: list[tuple[str, str]]) -> None:
+    def add(self, article: Article, pairs: list[Pair], drops: list[tuple[str, str]], is_retracted: bool) -> None:
         marks, words = marks_of(article)
         if self.signed and words:
             self.bands.append(signature(words))
@@ -140,10 +142,11 @@ class _Rows:
         of_text = self.licenses.setdefault(article.license, len(self.licenses) + 1) if article.sections else 0
         source = SOURCES.index(article.source)
         self.revised = max(self.revised, article.revised)
-        self.index.append((record_key(article), article.version, source, of_text, tuple(counts), tuple(reasons)))
+        key, per_kind = record_key(article), (tuple(counts), tuple(reasons))
+        self.index.append((key, article.version, source, is_retracted, of_text, *per_kind))
 
     def add_deletion(self, deletion: Deletion) -> None:
-        self.index.append((deletion.pmid, 0, DELETED, 0, NOTHING, NOTHING))
+        self.index.append((deletion.pmid, 0, DELETED, False, 0, NOTHING, NOTHING))
         self.marks.append(Marks(0, 0, 0, 0))
 
     def add_nameless(self, dropped: Dropped) -> None:
