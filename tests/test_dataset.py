@@ -292,6 +292,16 @@ def test_rows_without_negatives_are_counted_and_named(tmp_path, log):
     assert f"2 of 3 rows have no negatives (first: {tmp_path}/train.jsonl, line 2): theirs are the other" in log.text
 
 
+def test_rows_without_identity_beside_rows_with_one_are_counted_and_named(tmp_path, log):
+    rows = [{"query": name, "document": name, "identity": 5} for name in "ab"]
+    load(tmp_path, *rows, {"query": "c", "document": "b"}, group_size=1)
+    assert f"1 of 3 rows have no identity (first: {tmp_path}/train.jsonl, line 3): a text of theirs that" in log.text
+    for alike in (rows, [{"query": name, "document": name} for name in "ab"]):
+        log.clear()
+        load(tmp_path, *alike, group_size=1)
+        assert "no identity" not in log.text
+
+
 def test_a_negative_that_was_never_scored_stops_only_who_needs_scores(tmp_path):
     row = {**ROWS[1], "neg_scores": [0.5, None]}  # as mining writes it when it fills up at random
     assert load(tmp_path, row)[0]["neg_scores"] == [0.5, None]

@@ -196,7 +196,7 @@ def test_nothing_that_is_trained_on_shares_a_query_or_positive_with_what_is_held
 
 
 def ids_of(row: dict) -> list[int]:
-    return [row["identity"]] if "identity" in row else [passage_identity(text) for text in row["pos"]]
+    return [passage_identity(text) for text in row["pos"]] + ([row["identity"]] if "identity" in row else [])
 
 
 def test_what_is_held_out_depends_on_the_text_and_the_seed_alone(tmp_path):
@@ -216,6 +216,7 @@ def test_rows_that_other_data_would_give_away_are_left_out(tmp_path):
         {"query": "b", "pos": ["y", "Z."]},
         {"query": "c", "pos": ["w"], "identity": 4},
         {"query": "d", "pos": ["z2"], "neg": ["z"]},
+        {"query": "h", "pos": ["Z"], "identity": 9},  # known by its text where the other has no identity
     ]
     other = [
         {"query": "A.", "pos": ["other"]},
@@ -223,7 +224,7 @@ def test_rows_that_other_data_would_give_away_are_left_out(tmp_path):
         {"query": "f", "pos": ["v"], "identity": 4},
     ]
     split = split_by_other(dataset_of(tmp_path, rows), dataset_of(tmp_path, other, "other"))
-    assert split.left_out.tolist() == [True, True, True, False] and not split.held_out.any()
+    assert split.left_out.tolist() == [True, True, True, False, True] and not split.held_out.any()
 
 
 # The best

@@ -67,10 +67,9 @@ class Marks:
 
 
 def positive_identities(example: dict) -> list[int]:
-    """The row's identity, or the hash of each positive where it has none."""
-    if example["identity"] is not None:
-        return [example["identity"]]
-    return [passage_identity(text) for text in example["pos"]]
+    """The hash of each positive, and the row's identity where it has one: equal texts may stand in rows without."""
+    hashes = [passage_identity(text) for text in example["pos"]]
+    return hashes if example["identity"] is None else [*hashes, example["identity"]]
 
 
 def _examples(dataset: "Dataset") -> Iterator[dict]:
