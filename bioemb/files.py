@@ -8,11 +8,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import date, time, timedelta
 from decimal import Decimal
+from math import isinf, isnan
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bioemb.compression import DAMAGE, compressed, decompressed
 from bioemb.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    import pyarrow
 
 RECORD_SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".json.zst", ".jsonl.zst", ".parquet")
 LONGEST_NAME = 200  # bytes, of an output's name: a file system takes 255, and names beside it are longer
@@ -266,17 +270,39 @@ def _refuse_constant(name: str) -> float:
 JSON = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
+def _without_nan(located: Located, keys: Sequence[str]) -> Located:
+    """Numbers that are nan, as pandas marks what is missing, become null. Raises DataError for infinite ones."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, list):
+            return [plain(one) for one in value]
+        if value is not None and isinf(value):
+            raise DataError(f"JSON has no number {value}; write another, or null", located.path, located.line)
+        return None if value is not None and isnan(value) else value
+
+    located.record.update((key, plain(located.record[key])) for key in keys)
+    return located
+
+
+def _holds_floats(kind: "pyarrow.DataType") -> bool:
+    """Whether it is floating point numbers, or lists of them."""
+    import pyarrow.types as types
+
+    is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return _holds_floats(kind.value_type) if is_list else types.is_floating(kind)
+
+
 def _read_parquet(path: Path) -> Iterator[Located]:
     import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(path) as table:
-            row = 0
+            row, numbers = 0, [field.name for field in table.schema_arrow if _holds_floats(field.type)]
             for batch in table.iter_batches(batch_size=4096):
                 for record in batch.to_pylist():
                     row += 1
-                    yield Located(record, path, row)
+                    yield _without_nan(Located(record, path, row), numbers)
     except FileNotFoundError:
         raise DataError("no such file", path) from None
     except (pyarrow.ArrowException, OSError) as error:

@@ -216,3 +216,13 @@ def test_a_model_that_is_named_twice_is_said_before_data_are_read(config, monkey
 def test_a_folder_called_bm25_is_not_mistaken_for_the_baseline(config):
     with pytest.raises(ConfigError, match="a model folder is called BM25"):
         evaluate.run(replace(config, model_path=("some/BM25",)))
+
+
+def test_a_card_that_cannot_be_written_costs_no_scores(config, monkeypatch, log):
+    def refuse(path):
+        raise ConfigError(f"cannot write {path}: Operation not permitted")
+
+    monkeypatch.setattr("bioemb.stages.evaluate_card.write_aside", refuse)
+    assert "BIOSSES" in evaluate.run(config)
+    assert "the scores are not in the model's card" in log.text and "Operation not permitted" in log.text
+    assert card_of(config) == CARD

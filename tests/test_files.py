@@ -199,6 +199,16 @@ def test_a_few_compressed_bytes_are_not_unpacked_all_at_once(tmp_path):
         assert len(handle.raw._ready) <= 1 << 20
 
 
+def test_numbers_that_parquet_lacks_are_null_and_infinite_ones_are_named(tmp_path):
+    rows = [{"query": "a", "year": 2001.0, "scores": [0.5]}, {"query": "b", "year": float("nan"), "scores": None}]
+    rows += [{"query": "c", "year": None, "scores": [float("nan"), 0.25]}]
+    pa.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "rows.parquet")
+    found = [record for record, *_ in read_records([tmp_path / "rows.parquet"])]
+    assert found == [rows[0], {**rows[1], "year": None}, {**rows[2], "scores": [None, 0.25]}]
+    pa.parquet.write_table(pa.Table.from_pylist([*rows, {"scores": [float("-inf")]}]), tmp_path / "rows.parquet")
+    assert "rows.parquet, line 4: JSON has no number -inf" in str(complaint(tmp_path / "rows.parquet"))
+
+
 def test_a_file_that_is_not_there_a_folder_and_what_is_no_parquet_are_named(tmp_path):
     (tmp_path / "rows.parquet").write_bytes(b"PAR1 and no more of it")
     assert "no such file" in str(complaint(tmp_path / "none.jsonl"))

@@ -9,6 +9,8 @@ from pair_files import make_pairs, read_rows, write_rows
 
 from bioemb import encoding
 from bioemb.config import FilterConfig, MineConfig, RunConfig
+from bioemb.data.examples import passage_identity
+from bioemb.data.examples import passage_identity
 from bioemb.encoder import Encoder
 from bioemb.errors import BioembError, ConfigError, DataError
 from bioemb.records import same_text_key
@@ -162,6 +164,22 @@ def test_the_filters_output_is_mined_as_it_is_and_a_pool_is_searched_instead(min
     for row, source in zip(read_rows(mining.output_file), rows, strict=True):
         assert row["pos"] == [source["document"]] and row["cos_sim"] == 0.8
         assert set(row["neg"]) == texts - {source["document"]}
+
+
+def test_a_negative_that_an_earlier_mining_knew_is_known_by_its_article(mining, tmp_path):
+    pairs = make_pairs(6, 2)
+    texts, more = [row["abstract"] for row in pairs], [row["abstract"] for row in make_pairs(4, 5)]
+    rows = [{"query": row["title"], "pos": [row["abstract"]], "identity": 7 + place} for place, row in enumerate(pairs)]
+    rows[3] |= {"neg": more[:3], "neg_identities": [7, 99, passage_identity(more[2])]}
+    data = write_rows(tmp_path / "earlier.jsonl", rows)
+    mine.run(replace(mining, input_file=str(data), range_for_sampling="0-50", negative_number=50))
+    mined = read_rows(mining.output_file)
+    known = {text: 7 + place for place, text in enumerate(texts)} | {more[0]: 7, more[1]: 99}
+    assert set(mined[0]["neg"]) == {*texts[1:], *more[1:3]}  # the first row's article is the first negative's
+    for row in mined[1:]:
+        assert more[0] in row["neg"]
+    for row in mined:
+        assert row["neg_identities"] == [known.get(text, passage_identity(text)) for text in row["neg"]]
 
 
 @pytest.mark.parametrize(

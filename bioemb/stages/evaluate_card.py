@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bioemb.errors import ConfigError
 from bioemb.evaluation.card import evaluation_section, model_index
 from bioemb.evaluation.scores import TaskScore
 from bioemb.files import write_aside
@@ -20,7 +21,7 @@ def update_card(
     """Write the scores into README.md of a model folder, where that is a card of ours; nothing else in it changes.
 
     others: the scores of the models that it was compared with. What an earlier evaluation wrote is replaced. A card of
-    others is left alone, with a word.
+    others is left alone, with a word, and so is one that cannot be written, with a warning: the scores are kept anyway.
     """
     path = folder / "README.md"
     card = path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -30,6 +31,10 @@ def update_card(
         return
     card = with_section(card, EVALUATION, evaluation_section(scores, others))
     card = with_metadata(card, "model-index", model_index(folder.resolve().name, scores, tasks))
-    with write_aside(path) as out:
-        out.write(card)
+    try:
+        with write_aside(path) as out:
+            out.write(card)
+    except (ConfigError, OSError) as error:
+        logger.warning("the scores are not in the model's card (--update_card no leaves it alone): %s", error)
+        return
     logger.info("%s: has the scores now", path)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 
-from bioemb.data.examples import whole_numbers
+from bioemb.data.examples import passage_identity, whole_numbers
 from bioemb.errors import DataError
 from bioemb.files import Located, read_records, text_field, write_json
 from bioemb.log import progress
@@ -76,8 +76,8 @@ def write_tables(folder: Path, files: list[Path], pool: list[Path]) -> None:
             identity = whole_numbers(located, "identity")
             ids = [passages.number(text, identity) for text in positives]
             if not pool:
-                for text in negatives:
-                    passages.number(text, None)
+                for text, identity_of_text in zip(negatives, _negatives_identities(located, negatives), strict=True):
+                    passages.number(text, identity_of_text)
             rows.append({"query": query, "positives": ids, "identity": identity})
             yield from passages.drain()
 
@@ -120,6 +120,14 @@ def read_examples(files: list[Path]) -> Iterator[tuple[Located, str, list[str], 
         if not all(text.strip() for text in (query, *positives, *negatives)):
             raise DataError("an empty text among the query, 'pos' and 'neg'", path, line)
         yield located, query, positives, negatives
+
+
+def _negatives_identities(located: Located, negatives: list[str]) -> list[int | None]:
+    """The articles of a row's negatives, None where they are not known: a text's hash, as mining writes it, is none."""
+    given = whole_numbers(located, "neg_identities", len(negatives))
+    if given is None:
+        return [None] * len(negatives)
+    return [None if one == passage_identity(text) else one for one, text in zip(given, negatives, strict=True)]
 
 
 class _Passages:

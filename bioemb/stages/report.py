@@ -5,7 +5,7 @@ from pathlib import Path
 from bioemb import __version__
 from bioemb.config import ReportConfig
 from bioemb.errors import ConfigError
-from bioemb.files import write_aside
+from bioemb.files import RECORD_SUFFIXES, list_files, write_aside
 from bioemb.flags import output_settings
 from bioemb.log import logger
 from bioemb.manifest import begin, describe, finish, manifest_path, read_manifest
@@ -35,7 +35,7 @@ def run(config: ReportConfig) -> str:
     output = Path(config.output_file) if config.output_file else found.folder / "report.html"
     _check_output(output, found)
     models = find_models(found, config)
-    inputs = [*_inputs(found, output), *([models.sample] if models.sample else [])]
+    inputs = [*_inputs(found, output), *(list_files(models.sample, RECORD_SUFFIXES) if models.sample else [])]
     settings = {**output_settings(config), "bioemb": __version__}
     description = describe("report", settings, inputs, models.hashes)
     is_report = (read_manifest(output) or {}).get("stage") == "report"
