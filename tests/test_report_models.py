@@ -179,6 +179,18 @@ def test_a_model_compared_with_itself_moves_nothing(trained_run):
     assert "is not the one that this training started from" in said
 
 
+def test_the_texts_that_models_are_shown_may_be_a_folder_s(trained_run, tmp_path):
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    rows = (trained_run / "examples.jsonl").read_text().splitlines(keepends=True)
+    for number, some in enumerate((rows[:2], rows[2:])):
+        (parts / f"{number}.jsonl").write_text("".join(some))
+    write_page(trained_run, sample_data=str(parts), overwrite=True)
+    kept = json.loads((trained_run / "report.html.manifest.json").read_text())
+    assert kept["counts"]["sample"]["queries"] == len(SENTENCES)
+    assert {"0.jsonl", "1.jsonl"} <= {name.split()[1] for name in kept["inputs"]}
+
+
 def test_models_that_are_not_there_are_said(trained_run, tmp_path):
     with pytest.raises(ModelError, match="there is no model folder"):
         write_page(trained_run, baseline_model_path=str(tmp_path / "none"))
