@@ -38,18 +38,20 @@ format: install
 	$(BIN)/ruff format .
 
 # A program that fails does not stop the others. MODEL, TEXTS, XML, PMC, QUESTIONS and TASKS: an encoder's folder, a file
-# of abstracts, PubMed's XML, full texts, a file of questions and answers, folders of local evaluation tasks.
+# of abstracts, PubMed's XML, full texts, a file of questions and answers, folders of local evaluation tasks. The recipe
+# takes all of these but QUESTIONS, or else generated data.
 BENCHMARKS := search attention loss extract hostile_xml merge false_negatives mine_memory curves restart time_shares \
 	encode step peers_curve filter mine end_to_end quality recipe
 MODEL_FLAG = $(if $(MODEL),--model $(MODEL))
 MODEL_FLAGS = $(MODEL_FLAG) $(if $(TEXTS),--texts $(TEXTS))
 XML_FLAGS = $(if $(XML),--input $(XML))
 TASK_FLAGS = $(if $(TASKS),--tasks $(TASKS))
-RECIPE_FLAGS = $(if $(PMC),--pmc $(PMC) --xml $(XML) --questions $(QUESTIONS))
+RECIPE_FLAGS = $(if $(and $(TEXTS),$(XML),$(PMC),$(TASKS)),--xml $(XML) --pmc $(PMC) $(TASK_FLAGS) \
+	$(if $(QUESTIONS),--questions $(QUESTIONS)))
 ON_MODEL := restart time_shares encode step peers_curve filter mine quality recipe
 flags_of = $(if $(filter extract restart end_to_end,$(1)),$(XML_FLAGS)) $(if $(filter $(ON_MODEL),$(1)),$(MODEL_FLAGS)) \
 	$(if $(filter end_to_end,$(1)),$(MODEL_FLAG)) \
-	$(if $(filter quality recipe,$(1)),$(TASK_FLAGS)) $(if $(filter recipe,$(1)),$(RECIPE_FLAGS))
+	$(if $(filter quality,$(1)),$(TASK_FLAGS)) $(if $(filter recipe,$(1)),$(RECIPE_FLAGS))
 run_benchmark = echo "== $(1)"; $(BIN)/python benchmarks/$(1).py $(2) $(call flags_of,$(1)) || failed="$$failed $(1)";
 end_benchmarks = test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
@@ -65,7 +67,8 @@ bench: $(VENV)/peers
 bench-full: $(VENV)/peers
 	@failed=""; $(foreach name,$(BENCHMARKS),$(call run_benchmark,$(name),)) \
 	$(call run_benchmark,step,--mixed) $(call run_benchmark,step,--own_dropout) \
-	$(BIN)/python benchmarks/report.py; $(BIN)/python benchmarks/scale.py --write > /dev/null; $(end_benchmarks)
+	$(BIN)/python benchmarks/report.py || failed="$$failed report"; \
+	$(BIN)/python benchmarks/scale.py --write > /dev/null || failed="$$failed scale"; $(end_benchmarks)
 
 clean:
 	rm -rf $(VENV) demo

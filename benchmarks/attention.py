@@ -11,7 +11,7 @@ import statistics
 import time
 from collections.abc import Callable
 
-from measuring import make_parser, parse
+from measuring import has_bf16, make_parser, parse
 from reporting import Table, write_report
 
 TOKENS, HEADS, WIDTH = 2048, 12, 32
@@ -68,11 +68,14 @@ def run(options: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    flags = make_parser(__doc__)
+    flags = make_parser(__doc__, without=("repeats", "cases"))
     flags.add_argument("--lengths", type=int, nargs="+", default=[16, 32, 128, 256, 512], help="tokens of a text")
     flags.add_argument("--calls", type=int, default=20)
     flags.set_defaults(threads=1)
-    run(parse(flags, calls=5))
+    options = parse(flags, calls=5)
+    if not has_bf16():
+        raise SystemExit("this processor has no instructions for bfloat16, in which alone attention is measured here")
+    run(options)
 
 
 if __name__ == "__main__":

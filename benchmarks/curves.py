@@ -6,9 +6,10 @@
 
 All is generated: records by the demonstration's generator, texts by its templates, random vectors of length 1. The
 encoder is its small fresh one, so that rates are not MiniLM's: what counts here is how they change. Each size runs in a
-process of its own; memory is the peak beyond what stood before the work, imports and inputs included. A cost that
-grows in proportion has exponent 1; what is needed once whatever the size makes it less at small sizes, so the
-exponent between the two largest sizes stands beside that of all. Ten million vectors take 7.7 GB of disk in float16.
+process of its own; memory is the peak beyond what stood before the work, imports and inputs included (not measured of
+several processes, whose peaks cannot be made to start anew). A cost that grows in proportion has exponent 1; what is
+needed once whatever the size makes it less at small sizes, so the exponent between the two largest sizes stands beside
+that of all. Ten million vectors take 7.7 GB of disk in float16.
 """
 
 import argparse
@@ -35,9 +36,10 @@ from measuring import (
     run_by_turns,
     summarise,
 )
-from reporting import RESULTS, Table, write_report
+from reporting import Table, report_path, write_report
 from texts import generate_texts
 
+PICTURE = REPOSITORY / "docs" / "curves.svg"
 OF = " of "  # between a curve and its size
 QUERIES, NEIGHBOURS = 1000, 210  # of a search
 BLOCK = 65_536  # vectors generated at once
@@ -69,7 +71,8 @@ def extract(options: argparse.Namespace, records: int, processes: int = 1) -> di
 
 
 def extract_in(options: argparse.Namespace, processes: int) -> dict:
-    return extract(options, max(sizes_of("extract", options)), processes)
+    use = extract(options, max(sizes_of("extract", options)), processes)
+    return {"cpu": use["cpu"], "wall": use["wall"]}  # no peak: that of the workers may be of the warm-up
 
 
 def encode(options: argparse.Namespace, count: int) -> dict:
@@ -222,8 +225,11 @@ def make_curves(summary: Summary, names: list[str], options: argparse.Namespace)
         sizes = [size for size in sizes_of(name, options) if f"{name}{OF}{size}" in summary]
         of = [summary[f"{name}{OF}{size}"] for size in sizes]
         if of:
-            seconds, megabytes = ([max(use[field].median, 1e-3) for use in of] for field in (work.seconds, "mb"))
-            curves.append(Curve(name, work.unit, sizes, seconds, megabytes))
+            costs = [
+                [max(use[field].median, 1e-3) for use in of] if field in of[0] else None
+                for field in (work.seconds, "mb")
+            ]
+            curves.append(Curve(name, work.unit, sizes, *costs))
     return curves
 
 
@@ -232,6 +238,9 @@ def make_table(curves: list[Curve], options: argparse.Namespace) -> Table:
     for curve in curves:
         cells = [curve.name, f"{curve.sizes[0]:,} to {curve.sizes[-1]:,} {curve.unit}"]
         for values in (curve.seconds, curve.megabytes):
+            if values is None:
+                cells += [None] * 3
+                continue
             both = [found(curve.sizes, values) for found in (exponent, last_exponent)]
             cells += [values[-1], *(None if power is None else f"{power:.2f}" for power in both)]
         rows.append(cells)
@@ -278,9 +287,9 @@ def main() -> None:
         runs, left_out = run_by_turns(own_commands(jobs, Path(name)), options.repeats, options.threads)
     summary = summarise(runs)
     curves = make_curves(summary, names, options)
-    picture = RESULTS / "quick" / "curves.svg" if options.quick or options.json else REPOSITORY / "docs" / "curves.svg"
+    is_whole = not (options.quick or options.cases or options.json)
     if curves:
-        draw(curves, picture)
+        draw(curves, PICTURE if is_whole else report_path("curves", options).with_suffix(".svg"))
     tables = [make_table(curves, options), *selection_table(summary, options)]
     write_report("curves", options, tables, [], {"runs": runs, "left out": left_out})
 

@@ -19,7 +19,6 @@ from measuring import (
     Summary,
     chosen,
     in_best,
-    in_turn,
     make_parser,
     measured,
     own_commands,
@@ -120,7 +119,7 @@ def make_table(summary: Summary, work: dict, close: dict, options: argparse.Name
     """A row for each case, the time of each as a multiple of the fastest of ours."""
     best = in_best("bioemb bf16", summary)
     rows = []
-    for case in [name for name in summary if name in close]:
+    for case in [name for name in summary if name != PRODUCTS]:
         of = summary[case]
         rows.append(
             [
@@ -132,7 +131,7 @@ def make_table(summary: Summary, work: dict, close: dict, options: argparse.Name
                 f"{100 * (of['tokens'].median / work['tokens'] - 1):.1f} %" if of["tokens"].median else None,
                 of["peak_mb"].median,
                 share_of_products(summary, case, work["gflop"]),
-                *(f"{value:.5f}" for value in close[case]),
+                *([f"{value:.5f}" for value in close[case]] if case in close else [None, None]),
             ]
         )
     columns = [
@@ -154,10 +153,9 @@ def make_table(summary: Summary, work: dict, close: dict, options: argparse.Name
     return Table(caption, columns, rows)
 
 
-def make_aims(runs: dict, close: dict) -> list[Aim]:
+def make_aims(summary: Summary, close: dict) -> list[Aim]:
     def times(case: str) -> float | None:
-        found = in_turn(runs, case, in_best("bioemb bf16", runs))
-        return found.median if found else None
+        return ratio(summary, case, in_best("bioemb bf16", summary))
 
     least = close["bioemb bf16"][0] if "bioemb bf16" in close else None
     return [
@@ -192,7 +190,7 @@ def main() -> None:
         "encode",
         options,
         [make_table(summary, work, close, options)],
-        make_aims(runs, close),
+        make_aims(summary, close),
         {"runs": runs, "left out": left_out, "work": work, "cosines": close},
     )
 

@@ -178,8 +178,9 @@ def make_tables(summary: Summary, records: int, options: argparse.Namespace) -> 
             cpu, wall = (sum(use[field].median for use in uses.values()) for field in ("cpu", "wall"))
             peak = max(use["peak_mb"].median for use in uses.values())
             rows.append([f"**{case}{AT}all**", cpu, wall, total(summary, case), peak, None])
+    kind = "records of PubMed" if options.input else "generated records"
     caption = (
-        f"{records:,} records of PubMed, titles and abstracts, to {PASSAGE_TOKENS} tokens, cosine of at least "
+        f"{records:,} {kind}, titles and abstracts, to {PASSAGE_TOKENS} tokens, cosine of at least "
         f"{THRESHOLD}, a negative of ranks {WINDOW.first} to {WINDOW.stop}, {options.steps} steps of "
         f"{options.queries} queries, {options.threads} threads"
     )

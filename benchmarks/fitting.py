@@ -15,7 +15,7 @@ class Curve(NamedTuple):
     unit: str  # of the sizes
     sizes: Sequence[int]
     seconds: Sequence[float]
-    megabytes: Sequence[float]
+    megabytes: Sequence[float] | None  # None: not measured
 
 
 def exponent(sizes: Sequence[float], values: Sequence[float]) -> float | None:
@@ -41,7 +41,10 @@ def draw(curves: Sequence[Curve], path: Path) -> None:
     figure, axes = plt.subplots(len(curves), 2, figsize=(7, 2.1 * len(curves)), squeeze=False, layout="constrained")
     for row, curve in zip(axes, curves, strict=True):
         for axis, values, unit in zip(row, (curve.seconds, curve.megabytes), ("s", "MB"), strict=True):
-            draw_one(axis, curve, values, unit)
+            if values is None:
+                axis.set_axis_off()
+            else:
+                draw_one(axis, curve, values, unit)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)

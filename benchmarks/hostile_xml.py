@@ -127,7 +127,7 @@ def extract(path: Path, folder: Path) -> tuple[int, int, float, str]:
 
 
 def main() -> None:
-    flags = make_parser(__doc__, repeats=1)
+    flags = make_parser(__doc__, without=("repeats", "threads"))
     flags.add_argument("--megabytes", type=int, default=100, help="size of each file; ten times that for the bombs")
     options = parse(flags, megabytes=5)
     rows = []

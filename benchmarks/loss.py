@@ -42,6 +42,7 @@ TEMPERATURE = 0.02
 LARGEST_MATRIX = 2**29  # scores that are held at once by the cases that hold them all, some eight times over
 SIZES = ("4096x8192", "16384x16384", "65536x65536")
 HOLD_ALL = ("dense", "peer")
+USUAL = ("ours", "dense", "peer", "cached_peer")  # where no --cases are named
 Step = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -221,12 +222,12 @@ def main() -> None:
     flags.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     flags.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
     flags.add_argument("--matmul_precision", default="highest", choices=["highest", "high", "medium"])
-    flags.set_defaults(cases=["ours", "dense", "peer", "cached_peer"])
     options = parse(flags, sizes=["1024x2048"])
+    wanted = chosen(list(CASES), options) if options.cases else USUAL
     names = {
         f"{case} {size}": (case, size)
         for size in options.sizes
-        for case in chosen(list(CASES), options)
+        for case in wanted
         if case not in HOLD_ALL or math.prod(sides(size)) <= LARGEST_MATRIX
     }
     cases = {

@@ -10,6 +10,8 @@ import json
 import os
 import re
 import resource
+import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -49,13 +51,22 @@ Summary = dict[str, dict[str, Spread]]  # case -> field -> spread
 # Flags
 
 
-def make_parser(description: str, repeats: int = 3) -> argparse.ArgumentParser:
-    """The flags that every program has."""
+def make_parser(description: str, repeats: int = 3, without: Collection[str] = ()) -> argparse.ArgumentParser:
+    """The flags that every program has; `without`: of those that change nothing here, which take no value but 1.
+
+    "cases" among them is no flag at all.
+    """
     flags = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--quick", action="store_true", help="small sizes: minutes, and figures that say little")
-    flags.add_argument("--repeats", type=int, default=repeats, help="runs of each case; medians count")
-    flags.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    flags.add_argument("--cases", nargs="+", help="only these")
+    for name, default, words in (
+        ("repeats", repeats, "runs of each case; medians count"),
+        ("threads", len(os.sched_getaffinity(0)), "of each case"),
+    ):
+        settings = {"default": 1, "choices": [1]} if name in without else {"default": default}
+        flags.add_argument(f"--{name}", type=int, help=words, **settings)
+    flags.set_defaults(cases=None)
+    if "cases" not in without:
+        flags.add_argument("--cases", nargs="+", help="only these; the report goes to benchmarks/results/chosen")
     flags.add_argument("--json", type=Path, help="where the report goes (default: benchmarks/results)")
     flags.add_argument("--one", help=argparse.SUPPRESS)  # run this case here
     flags.add_argument("--folder", type=Path, help=argparse.SUPPRESS)  # with what the program prepared
@@ -75,7 +86,7 @@ def parse(flags: argparse.ArgumentParser, **quick: object) -> argparse.Namespace
 def run_alone(command: Sequence[str], threads: int) -> dict:
     """Run a command: CPU seconds (children included), wall seconds, peak MB, and what its last line says in JSON.
 
-    The peak is that of the largest of its processes. Raises CaseError.
+    The peak is that of the largest of its processes. Interrupted, it kills all of them. Raises CaseError.
     """
     environment = {
         **os.environ,
@@ -86,11 +97,14 @@ def run_alone(command: Sequence[str], threads: int) -> dict:
     }
     began = time.perf_counter()
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=said, env=environment)
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=said, env=environment, start_new_session=True
+        )
         try:
             _, status, use = os.wait4(process.pid, 0)
         except BaseException:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
             raise
         wall = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -108,6 +122,13 @@ def run_by_turns(commands: Mapping[str, Sequence[str]], repeats: int, threads: i
 
     Cases in bfloat16 are left out where the processor has no instructions for it: they would take many times as long.
     """
+    from bioemb.process_settings import termination_as_interruption
+
+    with termination_as_interruption():  # else the case under way would go on
+        return _run_by_turns(commands, repeats, threads)
+
+
+def _run_by_turns(commands: Mapping[str, Sequence[str]], repeats: int, threads: int) -> tuple[Runs, dict[str, str]]:
     runs: Runs = {name: [] for name in commands}
     failed: dict[str, str] = {}
     for name in [name for name in commands if "bf16" in name and not has_bf16()]:
@@ -150,12 +171,28 @@ def own_commands(cases: Sequence[str], folder: Path) -> dict[str, list[str]]:
     }
 
 
-def chosen(cases: Sequence[str], options: argparse.Namespace) -> list[str]:
-    """The cases that were asked for, in the program's order."""
+def chosen(cases: Sequence[str], options: argparse.Namespace, needs: Mapping[str, str] | None = None) -> list[str]:
+    """The cases that were asked for, in the program's order; `needs`: a case -> another that it cannot be without."""
     unknown = set(options.cases or ()) - set(cases)
     if unknown:
         raise SystemExit(f"no case {', '.join(sorted(unknown))}; there are {', '.join(cases)}")
-    return [case for case in cases if not options.cases or case in options.cases]
+    names = [case for case in cases if not options.cases or case in options.cases]
+    for case, needed in (needs or {}).items():
+        if case in names and needed not in names:
+            raise SystemExit(f"{case!r} says nothing without {needed!r}: add that one to --cases")
+    return names
+
+
+# Files that a later run goes on from
+
+
+@contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """Where to write a file or a folder, which appears under its name, whole, when the block ends well."""
+    part = path.with_name(f".{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of an interrupted run; a file is written over
+    yield part
+    part.replace(path)
 
 
 # Within a process
@@ -181,6 +218,11 @@ def peak_mb() -> float:
     """Of this process or the largest child; getrusage's own would count that of the process that started it."""
     own = int(re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())[1])
     return max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
+
+
+def own_mb() -> float:
+    """What this process holds now, without the files that it has mapped."""
+    return int(re.search(r"RssAnon:\s*(\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 
 
 def reset_peak() -> None:
@@ -226,13 +268,6 @@ def ratio(summary: Summary, over: str, under: str, field: str = "cpu") -> float 
     if over not in summary or under not in summary:
         return None
     return summary[over][field].median / summary[under][field].median
-
-
-def in_turn(runs: Runs, over: str, under: str, field: str = "cpu") -> Spread | None:
-    """The same ratio within each turn: less moved by a machine whose pace changes."""
-    if over not in runs or under not in runs:
-        return None
-    return spread([one[field] / other[field] for one, other in zip(runs[over], runs[under], strict=False)])
 
 
 def _lines(file) -> list[str]:

@@ -20,7 +20,6 @@ from hashlib import blake2b
 from pathlib import Path
 
 from measuring import (
-    Runs,
     Summary,
     chosen,
     has_bf16,
@@ -34,7 +33,7 @@ from measuring import (
     summarise,
 )
 from peer_mining import Window, like_flag_embedding, with_sentence_transformers
-from reporting import Aim, Table, write_report
+from reporting import Aim, Table, settings_of, write_report
 from texts import Text, add_flags, describe, read_texts
 
 WINDOW = Window(10, 210, 15)
@@ -82,6 +81,7 @@ CASES: dict[str, Callable[[argparse.Namespace, Path], None]] = {
     "sentence-transformers bf16": lambda options, folder: sentence_transformers(options, folder, True),
     "FlagEmbedding": flag_embedding,
 }
+OF_ALL = ("rows", "max_length", "pool", "queries", "model", "texts", "threads")  # settings that reports must share
 BEST, GROWING = "bioemb bf16", ("sentence-transformers float32", "FlagEmbedding")
 
 
@@ -168,9 +168,9 @@ def main_table(summary: Summary, again: dict[str, float | None], options: argpar
 
 
 def growth(summary: Summary, case: str, queries: list[int]) -> float | None:
-    """KB of peak memory that a further query costs."""
+    """KB of peak memory that a further query costs; None where both numbers are one, or were not measured."""
     names = [f"{case}{AT}{count}" for count in (min(queries), max(queries))]
-    if not all(name in summary for name in names):
+    if names[0] == names[1] or not all(name in summary for name in names):
         return None
     low, high = (summary[name]["peak_mb"].median for name in names)
     return 1024 * (high - low) / (max(queries) - min(queries))
@@ -185,7 +185,7 @@ def growth_table(summary: Summary, options: argparse.Namespace) -> Table:
     return Table(f"{options.pool:,} passages of {SHORT} words: memory over queries", columns, rows)
 
 
-def make_aims(runs: Runs, summary: Summary, again: dict[str, float | None], options: argparse.Namespace) -> list[Aim]:
+def make_aims(summary: Summary, again: dict[str, float | None], options: argparse.Namespace) -> list[Aim]:
     best, aims = in_best(BEST, summary), []
     for peer, name in (("sentence-transformers float32",) * 2, ("FlagEmbedding", "FlagEmbedding float32")):
         aims.append(Aim(f"mining: times as fast as {name}", ratio(summary, peer, best), 2.5))
@@ -193,6 +193,16 @@ def make_aims(runs: Runs, summary: Summary, again: dict[str, float | None], opti
     aims.append(Aim("mining: KB of memory that a query costs", growth(summary, best, options.queries), at_most=1))
     aims.append(Aim("mining: share of rows that differ when run again", again.get(best), at_most=0))
     return aims
+
+
+def read_earlier(path: Path, options: argparse.Namespace) -> dict:
+    """The measurements of a report of the same work; ends where it is of other."""
+    report = json.loads(path.read_text(encoding="utf-8"))
+    then, now = report["settings"], settings_of(options)
+    differing = [f"{name} {then.get(name)}, not {now[name]}" for name in OF_ALL if now[name] != then.get(name)]
+    if differing:
+        raise SystemExit(f"--add {path} is of another run than this: {'; '.join(differing)}")
+    return report["measurements"]
 
 
 def main() -> None:
@@ -208,6 +218,7 @@ def main() -> None:
         print_case({options.one: run_case}, options)
         return
     names = chosen(list(CASES), options)
+    earlier = read_earlier(options.add, options) if options.add else {"runs": {}, "rows that differ": {}}
     best = BEST if has_bf16() else in_best(BEST, ())
     growing = {f"{case}{AT}{count}": case for case in (best, *GROWING) for count in options.queries}
     with tempfile.TemporaryDirectory() as name:
@@ -217,13 +228,11 @@ def main() -> None:
         more = own_commands([at for at, case in growing.items() if case in names], folder)
         more_runs, more_left_out = run_by_turns(more, 1, options.threads)
         again = {case: differing(folder / "whole", case) for case in runs}
-    runs, left_out = runs | more_runs, left_out | more_left_out
-    if options.add:
-        earlier = json.loads(options.add.read_text(encoding="utf-8"))["measurements"]
-        runs, again = earlier["runs"] | runs, earlier["rows that differ"] | again
+    runs, left_out = earlier["runs"] | runs | more_runs, left_out | more_left_out
+    again = earlier["rows that differ"] | again
     summary = summarise(runs)
     tables = [main_table(summary, again, options), growth_table(summary, options)]
-    aims = make_aims(runs, summary, again, options)
+    aims = make_aims(summary, again, options)
     write_report("mine", options, tables, aims, {"runs": runs, "left out": left_out, "rows that differ": again})
 
 

@@ -50,15 +50,17 @@ def run_case(options: argparse.Namespace) -> dict:
     before = peak_mb()
     with measured() as opening:
         tables = open_tables(folder / "tables")
-    with measured() as searching:
-        neighbours = find_neighbours(vectors, folder / "neighbours", rule.range_stop, config)
-    with measured() as selecting:
-        chooser = Chooser(tables, vectors, neighbours, rule, None, config.max_positive_similarity)
-        write_examples([folder / "rows.jsonl"], chooser, folder / "parts", folder / "mined.jsonl", False)
+    with tempfile.TemporaryDirectory(dir=folder) as name:  # what another run left there would be done already
+        fresh = Path(name)
+        with measured() as searching:
+            neighbours = find_neighbours(vectors, fresh / "neighbours", rule.range_stop, config)
+        with measured() as selecting:
+            chooser = Chooser(tables, vectors, neighbours, rule, None, config.max_positive_similarity)
+            write_examples([folder / "rows.jsonl"], chooser, fresh / "parts", fresh / "mined.jsonl", False)
     of = dict(zip(STAGES, (opening, searching, selecting), strict=True))
     return {
         **{f"{stage} MB": use["peak_mb"] - before for stage, use in of.items()},
-        **{f"{stage} s": use["wall"] for stage, use in of.items()},
+        **{f"{stage} s": use["cpu"] for stage, use in of.items()},
         "MB": max(use["peak_mb"] for use in of.values()) - before,
         "imports MB": before,
     }
@@ -124,16 +126,16 @@ def make_table(summary: Summary, options: argparse.Namespace) -> Table:
         "vectors on disk, MB",
         *(f"{stage}, MB" for stage in STAGES),
         "peak, MB",
-        "search, s",
-        "select, s",
+        "search, CPU s",
+        "select, CPU s",
     ]
     return Table(f"Mining after encoding, width {options.width}, ranks 10 to 210: memory beyond imports", columns, rows)
 
 
 def make_aims(summary: Summary, options: argparse.Namespace) -> list[Aim]:
     def growth(cases: list[str], place: int) -> float | None:
-        """Bytes for each further query (0) or passage (1)."""
-        if any(case not in summary for case in cases):
+        """Bytes for each further query (0) or passage (1); None of one case alone, or where one is missing."""
+        if len(set(cases)) < 2 or any(case not in summary for case in cases):
             return None
         first, last = ((int(case.split(BY)[place]), summary[case]["MB"].median) for case in cases)
         return (last[1] - first[1]) * 2**20 / (last[0] - first[0])
@@ -157,7 +159,7 @@ def main() -> None:
         print_case({options.one: run_case}, options)
         return
     cases = [f"{options.queries[0]}{BY}{size}" for size in options.sizes]
-    cases.append(f"{options.queries[1]}{BY}{min(options.sizes)}")
+    cases = list(dict.fromkeys([*cases, f"{options.queries[1]}{BY}{min(options.sizes)}"]))
     with tempfile.TemporaryDirectory() as name:
         folder, names = Path(name), chosen(cases, options)
         for case in names:

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 from measuring import (
     REPOSITORY,
+    aside,
     chosen,
     make_parser,
     own_commands,
@@ -53,7 +54,7 @@ def run_case(options: argparse.Namespace) -> dict:
 
     case, seed = options.one.rsplit(SEED, 1)
     output = options.folder / options.one
-    use = CASES[case](options, int(seed), output)
+    use = CASES[case](options, int(seed), output) | {"threads": options.threads}
     write_json(cost_file(options.folder, options.one), use)
     return use
 
@@ -88,19 +89,21 @@ def prepare_start(start: Path, pairs: list[dict], options: argparse.Namespace) -
     from bioemb.demo.model import write_starting_encoder
     from bioemb.model_folder import find_folder, read_layout
 
-    if not (start / "config.json").exists():
+    if start.exists():
+        return
+    with aside(start) as part:
         if options.tasks:
-            shutil.copytree(find_folder(options.model), start, dirs_exist_ok=True)
+            shutil.copytree(find_folder(options.model), part)
         else:
             texts = [text for row in pairs for text in (row["query"], *row["pos"])]
-            write_starting_encoder(start, texts, warm_up_steps=WARM_UP)
-    pooling = read_layout(start).pooling
-    if pooling != "mean":
-        sys.exit(f"{options.model} pools by {pooling}; the trainers compared here are told to pool by the mean")
-    if options.dropout is not None:
-        path = start / "config.json"
-        dropout = {"hidden_dropout_prob": options.dropout, "attention_probs_dropout_prob": options.dropout}
-        path.write_text(json.dumps(json.loads(path.read_text()) | dropout))
+            write_starting_encoder(part, texts, warm_up_steps=WARM_UP)
+        pooling = read_layout(part).pooling
+        if pooling != "mean":
+            sys.exit(f"{options.model} pools by {pooling}; the trainers compared here are told to pool by the mean")
+        if options.dropout is not None:
+            path = part / "config.json"
+            dropout = {"hidden_dropout_prob": options.dropout, "attention_probs_dropout_prob": options.dropout}
+            path.write_text(json.dumps(json.loads(path.read_text()) | dropout))
 
 
 def generate(corpus: Path, count: int) -> list[dict]:
@@ -201,12 +204,15 @@ def with_interval(difference: float, drawn: np.ndarray) -> str:
 
 
 def costs_table(costs: dict[str, list[dict]]) -> Table:
-    rows = [[case, of["cpu"], of["wall"], of["peak_mb"].median] for case, of in summarise(costs).items()]
-    return Table("Training alone", ["package", "CPU s (least, most)", "wall s", "peak MB"], rows)
+    """The threads are those of the runs, of which some may be of an earlier start of this program."""
+    rows = [
+        [case, of["cpu"], of["wall"], of["peak_mb"].median, of.get("threads")] for case, of in summarise(costs).items()
+    ]
+    return Table("Training alone", ["package", "CPU s (least, most)", "wall s", "peak MB", "threads"], rows)
 
 
 def flags_of() -> argparse.ArgumentParser:
-    flags = make_parser(__doc__, repeats=1)
+    flags = make_parser(__doc__, without=("repeats",))
     add_flags(flags)
     flags.add_argument("--tasks", type=Path, nargs="+", help="folders with local tasks, as --local_data of evaluate")
     flags.add_argument("--task", nargs="+", help=f"their names (default: {' '.join(TASKS)})")
@@ -253,11 +259,10 @@ def main() -> None:
         if case != OURS
     ]
     measurements = {
-        "costs": costs,
+        "runs": costs,
         "scores": {name: {of.task: of.score for of in own} for name, own in scores.items()},
         "left out": left_out,
     }
-    options.repeats = options.seeds
     write_report("quality", options, [scores_table(scores, options), table, costs_table(costs)], aims, measurements)
 
 

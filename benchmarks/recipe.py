@@ -15,20 +15,22 @@ from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 
-from measuring import REPOSITORY, chosen, make_parser, own_commands, parse, print_case, run_by_turns
+from measuring import REPOSITORY, aside, chosen, make_parser, own_commands, parse, print_case, run_by_turns
 from peer_training import Training, flag_embedding_trainer, sentence_transformers_trainer
-from quality import (
-    GENERATED_TASKS,
-    SEED,
-    TASKS,
-    cost_file,
-    generate,
-    prepare_start,
-    score,
-)
+from quality import SEED, TASKS, cost_file, generate, prepare_start, score
 from quality_training import OURS, START, run_peer
 from recipe_cases import BESIDE, CASES, CHOSEN, FRESH, QUICK, Recipe, needed_for, trainings_of
-from recipe_data import CHOICE_TASKS, mined_rows, prepare_data, read_rows, spans, with_negatives, write_rows
+from recipe_data import (
+    CHOICE_TASKS,
+    is_prepared,
+    mined_rows,
+    prepare_data,
+    read_rows,
+    spans,
+    with_negatives,
+    with_sources,
+    write_rows,
+)
 from recipe_tables import PARTS, agreement_table, choice_table, cost_table, peers_table, points_beyond, test_table
 from reporting import Aim, write_report
 from texts import add_flags
@@ -41,6 +43,11 @@ OF_SCORES = "seeds resamples examples bf16 score_on".split()
 NOT_OF_THE_DATA = OF_ONE_RUN + OF_SCORES
 
 
+def trainings_folder(folder: Path, options: argparse.Namespace) -> Path:
+    """Trainings, their costs and scores: they depend on more than the data beside them."""
+    return folder / f"{'bf16' if options.bf16 else 'float32'}-{options.examples}"
+
+
 def run_case(options: argparse.Namespace) -> dict:
     """Train here; that it is finished, and what it cost, stands in the folder at the end."""
     from measuring import measured
@@ -48,27 +55,30 @@ def run_case(options: argparse.Namespace) -> dict:
     from bioemb.files import write_json
 
     case, seed = options.one.rsplit(SEED, 1)
-    recipe, output = CASES[case], options.folder / options.one
+    trainings = trainings_folder(options.folder, options)
+    recipe, output = CASES[case], trainings / options.one
     with measured() as use:
         if recipe.models > 1 or recipe.start_share:
-            average([options.folder / job for job in trainings_of(case, int(seed))], recipe.start_share, options)
+            start = options.folder / START
+            average([trainings / job for job in trainings_of(case, int(seed))], start, recipe.start_share, output)
         elif recipe.package == OURS:
             train(recipe, int(seed), output, options)
         else:
             train_peer(recipe, int(seed), output, options)
-    write_json(cost_file(options.folder, options.one), use)
+    use["threads"] = options.threads
+    write_json(cost_file(trainings, options.one), use)
     return use
 
 
-def average(trained: list[Path], share: float, options: argparse.Namespace) -> None:
+def average(trained: list[Path], start: Path, share: float, output: Path) -> None:
     """The mean of the trained weights, moved by `share` of the way to those of the start."""
     from bioemb.config import AverageConfig
     from bioemb.stages.average import run
 
     models, weights = list(map(str, trained)), [(1 - share) / len(trained)] * len(trained)
     if share:
-        models, weights = [*models, str(options.folder / START)], [*weights, share]
-    run(AverageConfig(tuple(models), str(options.folder / options.one), tuple(weights), overwrite=True))
+        models, weights = [*models, str(start)], [*weights, share]
+    run(AverageConfig(tuple(models), str(output), tuple(weights), overwrite=True))
 
 
 def train(recipe: Recipe, seed: int, output: Path, options: argparse.Namespace) -> None:
@@ -144,35 +154,39 @@ def training_data(folder: Path, recipe: Recipe) -> list[Path]:
     return [rows, *(path for path in others if path.stat().st_size)]
 
 
-def prepare(options: argparse.Namespace) -> Path:
-    """The folder of this run, with the starts, the data and every case's rows in it."""
-    from bioemb.demo.model import write_starting_encoder
+def folder_of(options: argparse.Namespace) -> Path:
+    """The folder of this run's data, which may be there already."""
     from bioemb.manifest import work_key
 
     if options.tasks and not (options.texts and options.pmc and options.xml):
         raise SystemExit("--tasks are tests of a training on real data: name --texts, --pmc and --xml, too")
     settings = {key: str(value) for key, value in vars(options).items() if key not in NOT_OF_THE_DATA}
-    folder = options.work / work_key(settings)
+    return options.work / work_key(settings)
+
+
+def prepare(folder: Path, options: argparse.Namespace) -> None:
+    """The starts, the data and every case's rows; with `--finished` they must be there."""
+    from bioemb.demo.model import write_starting_encoder
+
+    if options.finished:
+        if not is_prepared(folder):
+            raise SystemExit(f"--finished, and there is nothing of these settings yet: {folder}")
+        return
     folder.mkdir(parents=True, exist_ok=True)
-    pairs = []
-    options.generated, options.task = not options.tasks, options.task or list(TASKS)
-    if options.generated:
-        corpus = folder / "corpus"
-        pairs, options.task = generate(corpus, options.rows), list(GENERATED_TASKS)
-        options.xml, options.pmc, options.questions = corpus / "pubmed", corpus / "pmc", None
+    sources = with_sources(folder, options)
+    pairs = generate(folder / "corpus", options.rows) if sources.generated else []
     prepare_start(folder / START, pairs, options)
-    options.tasks = options.tasks or [corpus / "eval"]
-    prepare_data(folder, options)
+    prepare_data(folder, sources)
     for case in chosen(list(CASES), options):
         training_data(folder, CASES[case])
-        if CASES[case].start == FRESH and not (folder / FRESH / "config.json").exists():
+        if CASES[case].start == FRESH and not (folder / FRESH).exists():
             texts = [text for row in read_rows(folder / "pairs.jsonl") for text in (row["query"], row["document"])]
-            write_starting_encoder(folder / FRESH, texts)
-    return folder
+            with aside(folder / FRESH) as part:
+                write_starting_encoder(part, texts)
 
 
 def flags_of() -> argparse.ArgumentParser:
-    flags = make_parser(__doc__, repeats=1)
+    flags = make_parser(__doc__, without=("repeats",))
     add_flags(flags)
     flags.add_argument("--pmc", type=Path, help="full texts, JATS XML")
     flags.add_argument("--xml", type=Path, help="PubMed XML, for the terms")
@@ -188,7 +202,7 @@ def flags_of() -> argparse.ArgumentParser:
     flags.add_argument("--bf16", action="store_true", help="train and evaluate in bfloat16")
     both = ["held-out", "tests"]
     flags.add_argument("--score_on", nargs="+", choices=both, default=both, help="held-out alone, to choose by it")
-    flags.add_argument("--finished", action="store_true", help="train and score nothing more; report what there is")
+    flags.add_argument("--finished", action="store_true", help="make nothing more, only report what there is")
     flags.add_argument("--resamples", type=int, default=2000, help="of the bootstrap")
     flags.add_argument("--work", type=Path, default=REPOSITORY / "work" / "recipe", help="what is finished stays here")
     flags.set_defaults(dropout=None)
@@ -203,48 +217,59 @@ def main() -> None:
         return
     from bioemb.evaluation import find_tasks
 
-    folder = prepare(options)
+    folder = folder_of(options)
+    prepare(folder, options)
     there = [name for name in CHOICE_TASKS if (folder / "dev" / name).exists()]
-    choice, tests = find_tasks(there, folder / "dev"), find_tasks(options.task, folder / "tests")
+    choice, tests = find_tasks(there, folder / "dev"), find_tasks(with_sources(folder, options).task, folder / "tests")
     starts = list(dict.fromkeys([START, *(CASES[case].start for case in cases)]))
+    jobs = starts + [f"{case}{SEED}{seed}" for seed in options.seeds for case in cases]
+    trainings = trainings_folder(folder, options)
     chosen_by: dict[str, list] = {}
     tested: dict[str, list] = {}
 
-    def add(found: dict[str, list], jobs: list[str], tasks: list, tokens: int) -> None:
+    def add(found: dict[str, list], tasks: list, tokens: int) -> None:
         lengths = argparse.Namespace(**vars(options) | {"passage_tokens": tokens})
         for job in jobs:
-            if job not in starts and not options.finished:
-                train_missing(job, folder, options)
-            if options.finished and not is_scored(folder, job, tasks):
+            if not is_ready(job, tasks, folder, options):
                 continue
-            if job in starts or cost_file(folder, job).exists():
-                found |= score({job: folder / job}, tasks, folder, lengths)
-                if not options.finished:
-                    with redirect_stdout(None):
-                        report(chosen_by, tested, folder, options)
+            model = (folder if job in starts else trainings) / job
+            found |= score({job: model}, tasks, trainings, lengths)
+            if not options.finished:
+                with redirect_stdout(None):
+                    report(chosen_by, tested, trainings, options)
 
-    jobs = starts + [f"{case}{SEED}{seed}" for seed in options.seeds for case in cases]
     if "held-out" in options.score_on:
-        add(chosen_by, jobs, choice, CHOICE_TOKENS)
+        add(chosen_by, choice, CHOICE_TOKENS)
     if "tests" in options.score_on:
-        add(tested, jobs, tests, TEST_TOKENS)
-    report(chosen_by, tested, folder, options)
+        add(tested, tests, TEST_TOKENS)
+    report(chosen_by, tested, trainings, options)
+
+
+def is_ready(job: str, tasks: list, folder: Path, options: argparse.Namespace) -> bool:
+    """Whether there is a model to score, trained now if it was not; with `--finished` whether there are its scores."""
+    trainings = trainings_folder(folder, options)
+    if options.finished:
+        return is_scored(trainings, job, tasks)
+    if job in (START, FRESH):
+        return True
+    train_missing(job, folder, options)
+    return cost_file(trainings, job).exists()
 
 
 def train_missing(job: str, folder: Path, options: argparse.Namespace) -> None:
     """Whatever of a job is not there: what it averages, then itself."""
     for needed in needed_for(job):
-        if not cost_file(folder, needed).exists():
+        if not cost_file(trainings_folder(folder, options), needed).exists():
             run_by_turns(own_commands([needed], folder), 1, options.threads)
 
 
-def is_scored(folder: Path, job: str, tasks: list) -> bool:
+def is_scored(trainings: Path, job: str, tasks: list) -> bool:
     """Whether this model's scores on all of the tasks are there."""
-    saved = folder / "saves" / "scores" / f"local__{job.replace(SEED, '-').replace(' ', '_')}"
+    saved = trainings / "saves" / "scores" / f"local__{job.replace(SEED, '-').replace(' ', '_')}"
     return all(any(saved.glob(f"*/{task.metadata.name}.json")) for task in tasks)
 
 
-def report(choice: dict[str, list], tests: dict[str, list], folder: Path, options: argparse.Namespace) -> None:
+def report(choice: dict[str, list], tests: dict[str, list], trainings: Path, options: argparse.Namespace) -> None:
     """What there is so far, in full: a long run may be looked at, and stopped."""
     cases, (retrieval, others) = chosen(list(CASES), options), PARTS
     aims = [
@@ -270,7 +295,7 @@ def report(choice: dict[str, list], tests: dict[str, list], folder: Path, option
         agreement = agreement_table(choice, tests) if choice else None
         beside = peers_table(tests, options)
         tables += [test_table(tests, options), *([beside] if beside.rows else []), *([agreement] if agreement else [])]
-    tables.append(cost_table(folder, cases, options.seeds))
+    tables.append(cost_table(trainings, cases, options.seeds))
     write_report("recipe", options, tables, aims, measurements)
 
 

@@ -17,7 +17,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 
-from measuring import REPOSITORY
+from measuring import REPOSITORY, aside
+from quality import GENERATED_TASKS, TASKS
 
 from bioemb.records import stable_hash
 
@@ -28,9 +29,22 @@ SNIPPET_QUERIES, SNIPPETS = 1000, 6000  # of the task with sentences of answers
 CHOICE_TASKS = ("dev-abstracts", "dev-terms", "dev-questions", "dev-snippets")
 
 
+def with_sources(folder: Path, options: argparse.Namespace) -> argparse.Namespace:
+    """A copy of the flags that says what the data are made of: what was named, or a generated corpus."""
+    if options.tasks:
+        return argparse.Namespace(**vars(options) | {"generated": False, "task": options.task or list(TASKS)})
+    corpus = folder / "corpus"
+    files = {"xml": corpus / "pubmed", "pmc": corpus / "pmc", "questions": None, "tasks": [corpus / "eval"]}
+    return argparse.Namespace(**vars(options) | files | {"generated": True, "task": list(GENERATED_TASKS)})
+
+
+def is_prepared(folder: Path) -> bool:
+    return (folder / "terms.jsonl").exists()  # the last that is made
+
+
 def prepare_data(folder: Path, options: argparse.Namespace) -> None:
     """pairs.jsonl and terms.jsonl to train on, and the folder dev/ to choose by."""
-    if (folder / "terms.jsonl").exists():
+    if is_prepared(folder):
         return
     extract = ["--skip_broken_files", "yes", "--input_path"]
     bioemb(
@@ -83,7 +97,8 @@ def mined_rows(folder: Path, keep_share: float | None, words: list[str]) -> Path
         lengths = ["--embedder_query_max_length", "64", "--embedder_passage_max_length", "128"]
         files = ["--input_file", kept, "--output_file", mined, "--overwrite", "yes"]  # which keeps the vectors
         bioemb("mine", "--model_name_or_path", folder / "start", *files, *lengths, *words)
-        shutil.copyfile(mined, output)
+        with aside(output) as part:
+            shutil.copyfile(mined, part)
     return output
 
 
@@ -111,7 +126,8 @@ def kept_pairs(folder: Path, keep_share: float | None) -> Path:
         files = ["--folder_path", folder / "pairs.jsonl", "--out_file_path", kept, "--overwrite", "yes"]
         rule = ["--keep_share", str(keep_share), "--max_length", "128"]
         bioemb("filter", "--model_path", folder / "start", *files, *rule)
-        shutil.copyfile(kept, output)
+        with aside(output) as part:
+            shutil.copyfile(kept, part)
     return output
 
 
@@ -197,4 +213,5 @@ def read_rows(path: Path) -> list[dict]:
 
 def write_rows(path: Path, rows: Iterable[dict]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with aside(path) as part:
+        part.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

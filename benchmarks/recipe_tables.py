@@ -74,8 +74,9 @@ def cost_table(folder: Path, cases: list[str], seeds: list[int]) -> Table:
         if read:
             times = [np.array([sum(use[time] for use in some) for some in read]) for time in ("cpu", "wall")]
             peak = max(use["peak_mb"] for some in read for use in some)
-            rows.append([case, len(read), *map(mean_and_spread, times), peak])
-    return Table("Training", ["case", "seeds", "CPU s (least, most)", "wall s", "peak MB"], rows)
+            threads = sorted({use["threads"] for some in read for use in some})
+            rows.append([case, len(read), *map(mean_and_spread, times), peak, ", ".join(map(str, threads))])
+    return Table("Training", ["case", "seeds", "CPU s (least, most)", "wall s", "peak MB", "threads"], rows)
 
 
 def agreement_table(choice: dict[str, list], tests: dict[str, list]) -> Table | None:

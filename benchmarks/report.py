@@ -62,14 +62,23 @@ def where(result: dict) -> str:
     machine, settings = result["machine"], result["settings"]
     precision = f" ({', '.join(machine['low precision'])})" if machine["low precision"] else ""
     versions = [f"{package} {machine[package]}" for package in PACKAGES if machine[package]]
-    turns = settings["repeats"]
     order = "not by turns" if settings.get("add") else "by turns"  # some are of another run of the program
     return (
         f"{result['date']}: {machine['threads']} threads of {machine['processor']}{precision}, "
         f"{machine['cores']} cores, {machine['memory_gb']} GB; Python {machine['python']}, {', '.join(versions)}. "
-        f"{'One run' if turns == 1 else f'Medians of {turns} runs'} of each case, {order}; the machine's load was "
+        f"{count_runs(result)} of each case, {order}; the machine's load was "
         f"{machine['load']} over the last 15 minutes."
     )
+
+
+def count_runs(result: dict) -> str:
+    """How many runs each case had: as many as were kept of it, else as many as were asked for."""
+    runs = result["measurements"].get("runs")
+    counts = [len(of) for of in runs.values()] if runs else [result["settings"]["repeats"]]
+    least, most = min(counts), max(counts)
+    if most == 1:
+        return "One run"
+    return f"Medians of {most} runs" if least == most else f"Medians of {least} to {most} runs"
 
 
 def aims_table(results: dict[str, dict]) -> str:

@@ -61,20 +61,18 @@ def write_report(
     aims: Sequence[Aim],
     measurements: Mapping[str, object],
 ) -> None:
-    """Print the tables and aims, and write all of it with the machine as JSON; `--quick` runs have their own folder.
+    """Print the tables and aims, and write all of it with the machine as JSON.
 
     Of a choice of cases (`--cases`) the aims that need others are left out.
     """
     if options.cases:
         aims = [aim for aim in aims if aim.met is not None]
-    path = options.json or RESULTS / ("quick" if options.quick else "") / f"{name}.json"
+    path = report_path(name, options)
     path.parent.mkdir(parents=True, exist_ok=True)
-    left_out = ("json", "one", "folder", "work")
-    settings = {key: _setting(key, value) for key, value in vars(options).items() if key not in left_out}
     found = {
         "name": name,
         "date": date.today().isoformat(),
-        "settings": settings,
+        "settings": settings_of(options),
         "machine": machine(options.threads),
         "tables": [
             table._asdict() | {"rows": [[_plain(cell) for cell in row] for row in table.rows]} for table in tables
@@ -88,6 +86,18 @@ def write_report(
         rows = [aim_cells(aim._asdict() | {"met": aim.met}) for aim in aims]
         print("\n" + markdown(Table("", AIM_COLUMNS, rows)))
     print(f"\n{path}", file=sys.stderr)
+
+
+def report_path(name: str, options: argparse.Namespace) -> Path:
+    """The results' folder is for whole runs; quick ones, and those of some cases, have folders of their own."""
+    folder = "quick" if options.quick else "chosen" if options.cases else ""
+    return options.json or RESULTS / folder / f"{name}.json"
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, object]:
+    """The flags as a report has them."""
+    left_out = ("json", "one", "folder", "work")
+    return {key: _setting(key, value) for key, value in vars(options).items() if key not in left_out}
 
 
 def aim_cells(aim: dict) -> list[str]:

@@ -173,7 +173,7 @@ def prepare(folder: Path, texts: list[Text], options: argparse.Namespace) -> Non
 
 
 def main() -> int:
-    flags = make_parser(__doc__)
+    flags = make_parser(__doc__, without=("repeats", "threads"))
     add_flags(flags, model=GENERATED)
     flags.add_argument("--input", type=Path, help="PubMed XML (default: generated)")
     flags.add_argument("--rows", type=int, default=2000, help="titles and abstracts")
@@ -193,7 +193,6 @@ def main() -> int:
     caption = f"{options.rows:,} rows, {options.processes} processes, of extract {options.workers} workers"
     differ = sum(of["differ"] for of in results.values())
     aims = [Aim("restart: outputs that differ after kills", differ, at_most=0)]
-    options.repeats = 1
     write_report("restart", options, [Table(caption, columns, rows)], aims, {"results": results})
     return 1 if differ else 0
 

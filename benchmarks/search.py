@@ -5,8 +5,9 @@
 
 The vectors are clustered, as texts' are: each is one of a thousand directions with noise of the same length, and so are
 the queries; they lie in a file that every case reads. Filling (with training, where there is any) and searching are
-measured apart. Recall is the share of the exact neighbours that are found. Approximate indexes can be asked for at any
-size, but HNSW is left out above `--hnsw_most` vectors: filling it takes minutes.
+measured apart. Recall is the share of the exact neighbours that are found. The peak holds what was read of that file;
+"of its own" is what the process has without it after filling, or after the search where that is more. Approximate
+indexes can be asked for at any size, but HNSW is left out above `--hnsw_most` vectors: filling it takes minutes.
 """
 
 import argparse
@@ -14,7 +15,18 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from measuring import Summary, chosen, make_parser, measured, own_commands, parse, print_case, run_by_turns, summarise
+from measuring import (
+    Summary,
+    chosen,
+    make_parser,
+    measured,
+    own_commands,
+    own_mb,
+    parse,
+    print_case,
+    run_by_turns,
+    summarise,
+)
 from products import PRODUCTS, matrix_products, pace, share_of_products
 from reporting import Aim, Table, write_report
 
@@ -69,6 +81,7 @@ def run_case(options: argparse.Namespace) -> dict:
     searcher = CASES[case](options, int(size))
     with measured() as filling:
         searcher.add(np.ascontiguousarray(vectors) if case == EXACT else vectors)
+    own = own_mb()
     with measured() as searching:
         _, ids = searcher.search(queries, options.neighbours)
     np.save(options.folder / f"{options.one}.npy", ids)
@@ -77,6 +90,7 @@ def run_case(options: argparse.Namespace) -> dict:
         "cpu": searching["cpu"],
         "wall": searching["wall"],
         "peak_mb": max(filling["peak_mb"], searching["peak_mb"]),
+        "own_mb": max(own, own_mb()),
     }
 
 
@@ -128,6 +142,7 @@ def make_table(summary: Summary, size: int, found: dict, options: argparse.Names
                 of["wall"],
                 *(of[time].median / exact[time].median if exact else None for time in ("cpu", "wall")),
                 of["peak_mb"].median,
+                of["own_mb"].median,
                 share_of_products(summary, f"{case}{OF}{size}", gflop) if is_exact else None,
                 f"{found[case, size]:.4f}" if found.get((case, size)) is not None else None,
             ]
@@ -140,6 +155,7 @@ def make_table(summary: Summary, size: int, found: dict, options: argparse.Names
         f"times {EXACT}",
         "of its wall time",
         "peak MB",
+        "MB of its own",
         "of the product rate",
         "recall",
     ]

@@ -20,12 +20,10 @@ import time
 from pathlib import Path
 
 from measuring import (
-    Runs,
     Summary,
     chosen,
     cpu_seconds,
     in_best,
-    in_turn,
     make_parser,
     own_commands,
     parse,
@@ -231,9 +229,8 @@ def make_table(summary: Summary, names: list[str], queries: int, gflop: float, o
     return Table(caption, columns, rows)
 
 
-def make_aims(runs: Runs, options: argparse.Namespace) -> list[Aim]:
-    summary = summarise(runs)
-    one = in_best("bioemb bf16, one pass", runs)
+def make_aims(summary: Summary, options: argparse.Namespace) -> list[Aim]:
+    one = in_best("bioemb bf16, one pass", summary)
     precision = one.removeprefix("bioemb ").removesuffix(", one pass")
     two, plain, other = (
         f"bioemb {precision}, sub-batches",
@@ -244,8 +241,7 @@ def make_aims(runs: Runs, options: argparse.Namespace) -> list[Aim]:
     step = f"step{' of mixed lengths' if options.mixed else ''}{', own dropout,' if options.own_dropout else ''}"
 
     def speed(what: str, peer: str, case: str, wanted: float) -> Aim:
-        found = in_turn(runs, peer, case)
-        return Aim(f"{step} {what}", found.median if found else None, wanted)
+        return Aim(f"{step} {what}", ratio(summary, peer, case), wanted)
 
     def memory(what: str, case: str, peer: str, wanted: float) -> Aim:
         return Aim(f"{step} {what}", ratio(summary, case, peer, "peak_mb"), at_most=wanted)
@@ -291,9 +287,8 @@ def main() -> None:
     if large:
         tables.append(make_table(summary, list(large), options.large, gflop[options.large], options))
     measurements = {"runs": runs, "left out": left_out, "gflop": gflop}
-    name = "step_mixed" if options.mixed else "step_own_dropout" if options.own_dropout else "step"
-    name = name if small else "step_large"
-    write_report(name, options, [table for table in tables if table.rows], make_aims(runs, options), measurements)
+    name = "step" + "_mixed" * options.mixed + "_own_dropout" * options.own_dropout if small else "step_large"
+    write_report(name, options, [table for table in tables if table.rows], make_aims(summary, options), measurements)
 
 
 if __name__ == "__main__":

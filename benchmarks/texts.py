@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from measuring import REPOSITORY
+from measuring import REPOSITORY, aside
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"  # the hub's name; a folder does as well
 GENERATED = "generated"
@@ -34,10 +34,11 @@ def add_model_flag(flags, model: str = MODEL) -> None:
 def _encoder(name: str) -> str:
     """The folder of the generated encoder, written where it is not there; any other name as it is."""
     folder = REPOSITORY / "work" / "generated_encoder"
-    if name == GENERATED and not (folder / "config.json").exists():
+    if name == GENERATED and not folder.exists():
         from bioemb.demo.model import write_starting_encoder
 
-        write_starting_encoder(folder, [text.abstract for text in generate_texts(500)])
+        with aside(folder) as part:
+            write_starting_encoder(part, [text.abstract for text in generate_texts(500)])
     return str(folder) if name == GENERATED else name
 
 

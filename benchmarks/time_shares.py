@@ -3,8 +3,11 @@
     python benchmarks/time_shares.py --model path/to/all-MiniLM-L6-v2 --texts abstracts.jsonl.gz
     python benchmarks/time_shares.py --quick
 
-torch's profiler says how long each operation itself takes; here they are by kind. Search is NumPy's: its products are
-timed again by themselves. One thread, so that nothing waits for others; the profiler slows down small operations.
+The whole is timed without a profiler, in CPU seconds, after the same work once to warm up. Then torch's profiler says
+how long each operation itself takes in the same work once more; here they are by kind, and what they leave of the whole
+is the rest: Python, tokens, what torch does between operations. The profiler slows down small operations; where the
+kinds add up to more than the whole, the rest is nothing. Search is NumPy's: its products are timed by themselves. One
+thread, so that nothing waits for others; float32 where the processor has no bfloat16.
 """
 
 import argparse
@@ -15,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from measuring import Runs, chosen, make_parser, own_commands, parse, print_case, run_by_turns
+from measuring import Runs, chosen, has_bf16, in_best, make_parser, own_commands, parse, print_case, run_by_turns
 from reporting import Table, write_report
 from texts import add_flags, describe, mixed_lengths, read_texts
 
@@ -34,13 +37,13 @@ QUERY_TOKENS, PASSAGE_TOKENS, GROUP = 64, 256, 2
 
 def encode(options: argparse.Namespace) -> dict:
     encoder = load(options)
+    encoder.set_max_length(options.max_length, options.max_length)
     texts = mixed_lengths(read_texts(options.texts, options.count))
-    encoder.encode(texts[:16], kind="passage", bf16=True)
-    return profiled(lambda: encoder.encode(texts, kind="passage", bf16=True))
+    return shares(lambda: encoder.encode(texts, kind="passage", bf16=is_bf16(options)))
 
 
 def step(options: argparse.Namespace, sub_batch_size: int | None = None) -> dict:
-    """The second step of a training by the command."""
+    """The first step of a training by the command, again and again."""
     from bioemb.process_settings import settle
 
     settle()
@@ -48,15 +51,15 @@ def step(options: argparse.Namespace, sub_batch_size: int | None = None) -> dict
     from bioemb.stages.train import run
     from bioemb.trainer import Trainer
 
-    folder, plain, found = options.folder / options.one, Trainer.step, []
+    folder, plain, found = options.folder / options.one, Trainer.step, {}
 
     def noted(*arguments, **named):
         results = []
-        found.append(profiled(lambda: results.append(plain(*arguments, **named))))
+        found.update(shares(lambda: results.append(plain(*arguments, **named))))
         return results[0]
 
     Trainer.step = noted
-    texts = read_texts(options.texts, 2 * options.queries)
+    texts = read_texts(options.texts, options.queries)
     folder.mkdir()
     others = [texts[(row + len(texts) // 2) % len(texts)].abstract for row in range(len(texts))]
     rows = [{"query": t.title, "pos": [t.abstract], "neg": [other]} for t, other in zip(texts, others, strict=True)]
@@ -71,11 +74,11 @@ def step(options: argparse.Namespace, sub_batch_size: int | None = None) -> dict
             passage_max_len=PASSAGE_TOKENS,
             per_device_train_batch_size=options.queries,
             sub_batch_size=sub_batch_size,
-            max_steps=2,
-            bf16=True,
+            max_steps=1,
+            bf16=is_bf16(options),
         )
     )
-    return found[1]
+    return found
 
 
 def loss(options: argparse.Namespace) -> dict:
@@ -90,8 +93,7 @@ def loss(options: argparse.Namespace) -> dict:
         for count in (options.pairs, 2 * options.pairs)
     )
     info_nce = InfoNCE(0.02)
-    info_nce(query, passages).backward()
-    return profiled(lambda: info_nce(query, passages).backward())
+    return shares(lambda: info_nce(query, passages).backward())
 
 
 def search(options: argparse.Namespace) -> dict:
@@ -128,6 +130,11 @@ CASES: dict[str, Callable[[argparse.Namespace], dict]] = {
 }
 
 
+def is_bf16(options: argparse.Namespace) -> bool:
+    """Whether the case's name says so."""
+    return "bf16" in options.one
+
+
 def load(options: argparse.Namespace):
     from bioemb.process_settings import settle
 
@@ -137,19 +144,18 @@ def load(options: argparse.Namespace):
     return Encoder.from_pretrained(options.model)
 
 
-def profiled(work: Callable[[], object]) -> dict:
-    """Seconds of the work, and of each kind of operation in it."""
+def shares(work: Callable[[], object]) -> dict:
+    """Seconds of the work, of each kind of operation in it, and of the rest; it is done three times."""
     from torch.profiler import ProfilerActivity, profile
 
-    began = time.perf_counter()
+    whole = seconds(work)
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         work()
     kinds: Counter[str] = Counter()
-    events = profiler.key_averages()
-    for event in events:
+    for event in profiler.key_averages():
         kinds[kind_of(event.key)] += event.self_cpu_time_total / 1e6
-    wall = time.perf_counter() - began
-    return {"seconds": sum(kinds.values()), "with profiler": wall, **kinds}
+    del kinds[REST]
+    return {"seconds": whole, **kinds, REST: max(0.0, whole - sum(kinds.values()))}
 
 
 def kind_of(operation: str) -> str:
@@ -158,10 +164,11 @@ def kind_of(operation: str) -> str:
 
 
 def seconds(work: Callable[[], object]) -> float:
+    """Of CPU, of the second of two times."""
     work()
-    began = time.perf_counter()
+    began = time.process_time()
     work()
-    return time.perf_counter() - began
+    return time.process_time() - began
 
 
 def make_table(runs: Runs, options: argparse.Namespace) -> Table:
@@ -171,29 +178,32 @@ def make_table(runs: Runs, options: argparse.Namespace) -> Table:
         shares = [first.get(kind) and f"{100 * first[kind] / first['seconds']:.0f} %" for kind in (*KINDS, REST)]
         rows.append([case, first["seconds"], *shares])
     caption = (
-        f"{options.count} texts of 10 to 300 words; {options.queries} queries x {GROUP} passages of {PASSAGE_TOKENS} "
-        f"tokens; InfoNCE of {options.pairs:,} x {2 * options.pairs:,}; {options.searched:,} queries in "
-        f"{options.vectors:,} vectors; {describe(options.texts)}, one thread"
+        f"{options.count} texts of 10 to 300 words, to {options.max_length} tokens; {options.queries} queries x "
+        f"{GROUP} passages of {PASSAGE_TOKENS} tokens; InfoNCE of {options.pairs:,} x {2 * options.pairs:,}; "
+        f"{options.searched:,} queries in {options.vectors:,} vectors; {describe(options.texts)}, one thread. CPU s "
+        "are without the profiler; of these the rest is what the kinds, as the profiler has them, leave"
     )
-    return Table(caption, ["case", "s", *KINDS, REST], rows)
+    return Table(caption, ["case", "CPU s", *KINDS, REST], rows)
 
 
 def main() -> None:
-    flags = make_parser(__doc__, repeats=1)
+    flags = make_parser(__doc__, without=("repeats", "threads"))
     add_flags(flags)
-    flags.set_defaults(threads=1)
     flags.add_argument("--count", type=int, default=300, help="texts to encode")
+    flags.add_argument("--max_length", type=int, default=512, help="their tokens at most, as in encode.py")
     flags.add_argument("--queries", type=int, default=48, help="of a step")
     flags.add_argument("--pairs", type=int, default=4096, help="queries of the loss, with twice as many passages")
     flags.add_argument("--width", type=int, default=384)
     flags.add_argument("--searched", type=int, default=2000, help="queries of the search")
     flags.add_argument("--vectors", type=int, default=100_000, help="that are searched")
-    options = parse(flags, count=60, queries=12, pairs=1024, vectors=20_000)
+    options = parse(flags, count=60, max_length=256, queries=12, pairs=1024, vectors=20_000)
+    in_float32 = {in_best(case, ()): work for case, work in CASES.items()}
     if options.one:
-        print_case(CASES, options)
+        print_case(CASES | in_float32, options)
         return
+    names = chosen(list(CASES if has_bf16() else in_float32), options)
     with tempfile.TemporaryDirectory() as name:
-        runs, left_out = run_by_turns(own_commands(chosen(list(CASES), options), Path(name)), 1, options.threads)
+        runs, left_out = run_by_turns(own_commands(names, Path(name)), 1, options.threads)
     write_report("time_shares", options, [make_table(runs, options)], [], {"runs": runs, "left out": left_out})
 
 

@@ -6,6 +6,7 @@ process and the place in the run beside it. Nothing in it is a pickle.
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from bioemb.errors import DataError
+from bioemb.errors import ConfigError, DataError
 from bioemb.files import give_usual_mode, write_json
 
 PREFIX = "checkpoint-"
@@ -53,12 +54,38 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimizer(optimizer: Optimizer, path: Path) -> None:
-    """Put back what `optimizer_tensors` gave."""
+    """Put back what `optimizer_tensors` gave. Raises ConfigError where it is of parameters of other shapes."""
     state: dict[int, dict[str, Tensor]] = {}
-    for key, value in read_tensors(path).items():
+    tensors = read_tensors(path)
+    moments = {key: value for key, value in tensors.items() if key.endswith(".exp_avg")}  # none without a gradient
+    parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
+    here = {f"{number}.exp_avg": parameter for number, parameter in enumerate(parameters)}
+    require_same(path.parent, shapes(moments), shapes({key: here[key] for key in moments if key in here}))
+    for key, value in tensors.items():
         number, name = key.split(".", 1)
         state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def shapes(tensors: Mapping[str, Tensor]) -> dict[str, list[int]]:
+    """The shape of each, as JSON gives it back."""
+    return {name: list(tensor.shape) for name, tensor in tensors.items()}
+
+
+def require_same(folder: Path, was: Mapping[str, list[int]], now: Mapping[str, list[int]]) -> None:
+    """Refuse a checkpoint of other parameters than are trained now: `shapes` by name. Raises ConfigError.
+
+    The optimiser's state goes by number: of other parameters, a fused step reads and writes beyond its memory.
+    """
+    different = [name for name in {**was, **now} if was.get(name) != now.get(name)]
+    if different:
+        first = different[0]
+        raise ConfigError(
+            f"{folder} is of a run that trained other parameters: {len(was)} there, {len(now)} here, {len(different)} "
+            f"differ, first {first} ({was.get(first, 'none')} there, {now.get(first, 'none')} here); give the flags "
+            "of that run (--use_lora, --fix_position_embedding, --loss, --learn_temperature, ...), or take its weights "
+            f"alone: --model_name_or_path {folder} --resume_from_checkpoint no"
+        )
 
 
 def random_tensors() -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -89,9 +89,12 @@ class RunState(NamedTuple):
                 f"{folder} was made by {state['processes']} processes, this run has {processes}; use as many, "
                 "or --resume_from_checkpoint no"
             )
+        trained, loss = self._trained(), checkpoint.read_tensors(folder / "loss.safetensors")
+        checkpoint.require_same(folder, state.get("trained", trained), trained)  # older ones do not say it
+        checkpoint.require_same(folder, checkpoint.shapes(loss), checkpoint.shapes(self._loss_state()))
         checkpoint.load_optimizer(self.optimizer, folder / "optimizer.safetensors")
         if isinstance(self.loss, nn.Module):
-            self.loss.load_state_dict(checkpoint.read_tensors(folder / "loss.safetensors"))
+            self.loss.load_state_dict(loss)
         if adapter_tensors(self.encoder):
             load_adapters(self.encoder, checkpoint.read_tensors(folder / "adapters.safetensors"))
         if self.average:
@@ -121,10 +124,17 @@ class RunState(NamedTuple):
             for base, share in zip(self.schedule.base_lrs, self.schedule.lr_lambdas, strict=True)
         ]
 
+    def _trained(self) -> dict[str, list[int]]:
+        """The encoder's parameters that are trained, and their shapes."""
+        return checkpoint.shapes({name: p for name, p in self.encoder.named_parameters() if p.requires_grad})
+
+    def _loss_state(self) -> dict[str, Tensor]:
+        return self.loss.state_dict() if isinstance(self.loss, nn.Module) else {}
+
     def _write(self, folder: Path, step: int) -> None:
         tensors = {
             "optimizer": None if self.is_sharded else checkpoint.optimizer_tensors(self.optimizer),
-            "loss": self.loss.state_dict() if isinstance(self.loss, nn.Module) else {},
+            "loss": self._loss_state(),
             "average": self.average.weights if self.average else None,
             "adapters": adapter_tensors(self.encoder) or None,
         }
@@ -135,6 +145,7 @@ class RunState(NamedTuple):
         state = {
             "step": step,
             "processes": self.accelerator.num_processes,
+            "trained": self._trained(),
             "schedule": self.schedule.last_epoch,
             "scaler": scaler.state_dict() if scaler else None,
             "best": self.best.state(),

@@ -1,6 +1,9 @@
 """What the recipe is chosen by: tasks whose answers are all marked, spans that stand in their abstracts."""
 
+import argparse
+import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
 import recipe  # noqa: E402
 import recipe_data  # noqa: E402
-from time_shares import REST, kind_of  # noqa: E402
+import recipe_tables  # noqa: E402
+from time_shares import REST, kind_of, shares  # noqa: E402
 
 
 def test_a_task_marks_every_document_that_answers_a_query_and_no_other(tmp_path):
@@ -61,6 +65,42 @@ def test_operations_are_of_the_kind_that_their_names_say():
         "InCache": REST,
     }
     assert {name: kind_of(name) for name in expected} == expected
+
+
+def test_what_takes_time_outside_of_torch_is_the_rest():
+    import torch
+
+    def work():
+        until = time.process_time() + 0.1
+        while time.process_time() < until:
+            pass
+        return torch.ones(2, 2) @ torch.ones(2, 2)
+
+    found = shares(work)
+    assert found["seconds"] >= 0.1
+    assert found["products"] > 0
+    assert found[REST] > 0.8 * found["seconds"]
+
+
+def test_trainings_of_another_precision_or_length_are_not_taken_for_these(tmp_path):
+    several = [(True, 256), (False, 256), (False, 2048)]
+    folders = [recipe.trainings_folder(tmp_path, argparse.Namespace(bf16=b, examples=n)) for b, n in several]
+    assert [folder.name for folder in folders] == ["bf16-256", "float32-256", "float32-2048"]
+
+
+def test_costs_say_on_how_many_threads_they_were_measured(tmp_path):
+    for seed, threads in enumerate((2, 1)):
+        cost = {"cpu": 1.0 + seed, "wall": 3.0, "peak_mb": 5, "threads": threads}
+        (tmp_path / f"base, seed {seed}.cost.json").write_text(json.dumps(cost))
+    table = recipe_tables.cost_table(tmp_path, ["base", "recipe"], [0, 1, 2])
+    assert table.rows == [["base", 2, "1.50 (1.00, 2.00)", "3.00 (3.00, 3.00)", 5, "1, 2"]]
+
+
+def test_generated_sources_are_named_in_a_copy_of_the_flags(tmp_path):
+    options = argparse.Namespace(tasks=None, task=None, xml=None, pmc=None, questions=Path("q"))
+    made = recipe_data.with_sources(tmp_path, options)
+    assert (made.generated, made.questions, made.pmc) == (True, None, tmp_path / "corpus" / "pmc")
+    assert (options.tasks, options.pmc, options.questions) == (None, None, Path("q"))
 
 
 def test_agreement_is_one_where_what_is_held_out_orders_the_cases_as_the_tests_do():

@@ -323,6 +323,57 @@ def test_an_interrupted_run_remembers_its_best(config, scripted, monkeypatch):
     assert evaluations(other) == evaluations(config) == {step: SCORES[step] for step in range(7)}
 
 
+def named_elsewhere(config, **changes):
+    """A run into another output from checkpoint-4 of one whose best was step 2."""
+    train.run(replace(config, eval_steps=1, save_steps=4, load_best_model_at_end=True, max_steps=5))
+    named = Path(config.output_dir) / "checkpoint-4"
+    assert json.loads((named / "trainer_state.json").read_text())["best"]["step"] == 2
+    other = replace(config, output_dir=config.output_dir + "-other", resume_from_checkpoint=str(named), **changes)
+    return replace(other, eval_steps=1, load_best_model_at_end=True)
+
+
+def test_the_best_of_another_run_is_not_looked_for_in_this_one(config, scripted):
+    other = named_elsewhere(config, max_steps=6, save_steps=100)
+    train.run(other)
+    assert checkpoint.list_checkpoints(other.output_dir) == [Path(other.output_dir) / "checkpoint-5"]  # 0.2, then 0.1
+    assert_equal_weights(other.output_dir, f"{other.output_dir}/checkpoint-5", atol=0)
+
+
+def test_without_an_evaluation_the_last_weights_are_saved_aloud(config, scripted, log):
+    other = named_elsewhere(config, max_steps=4)
+    train.run(other)
+    assert_equal_weights(other.output_dir, other.resume_from_checkpoint, atol=0)
+    assert "nothing was evaluated in this run" in log.text
+
+
+def test_a_best_whose_checkpoint_was_not_kept_is_decided_anew(config, scripted):
+    config = replace(config, eval_steps=1, save_steps=4, max_steps=5)
+    train.run(config)  # its best is step 2, of which nothing was kept
+    named = str(Path(config.output_dir) / "checkpoint-4")
+    again = replace(config, max_steps=6, resume_from_checkpoint=named, overwrite_output_dir=True)
+    train.run(replace(again, load_best_model_at_end=True))
+    assert_equal_weights(config.output_dir, f"{config.output_dir}/checkpoint-5", atol=0)
+
+
+def test_patience_goes_on_where_no_weights_of_the_best_are_wanted(config, scripted, monkeypatch):
+    config = replace(config, eval_steps=1, early_stopping_patience=3, save_steps=100)
+    run_interrupted(config, 2, monkeypatch)
+    monkeypatch.setattr(Trainer, "evaluate", lambda self: dict.fromkeys(METRICS, SCORES[self.done]))
+    assert "trained for 5 steps" in train.run(config)
+
+
+def test_save_steps_decide_the_output_where_they_say_when_to_evaluate(config):
+    config = replace(config, eval_steps=None, save_steps=3, max_steps=4)
+    train.run(config)
+    assert list(evaluations(config)) == [0, 3, 4]
+    with pytest.raises(ConfigError, match="eval_steps was 3, is 2"):
+        train.run(replace(config, save_steps=2))
+    assert train.run(replace(config, eval_steps=3, save_steps=2)).endswith("nothing to do")
+    plain = replace(config, eval_data=(), output_dir=config.output_dir + "-plain")
+    train.run(plain)
+    assert train.run(replace(plain, save_steps=2)).endswith("nothing to do")
+
+
 def test_a_share_of_the_training_data_is_held_out_and_counted(config):
     rows = write_examples(Path(config.output_dir).with_name("many.jsonl"), 60, seed=2)
     config = replace(config, train_data=(str(rows),), eval_data=(), eval_share=0.2, max_steps=2)

@@ -5,7 +5,20 @@ import torch
 from naive_losses import gradients, lopsided_batch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bioemb.losses import InfoNCE, M3Distillation, Targets, mean_over_queries, not_negative, row_blocks
+from bioemb.losses import (
+    AnglE,
+    CoSENT,
+    InfoNCE,
+    KLDistillation,
+    M3Distillation,
+    MarginMSE,
+    MatryoshkaLoss,
+    Targets,
+    TripletMargin,
+    mean_over_queries,
+    not_negative,
+    row_blocks,
+)
 
 
 class LargestTensor(TorchDispatchMode):
@@ -93,6 +106,24 @@ def test_a_loss_of_scores_computes_in_their_precision_under_autocast():
 def test_block_rows_follow_the_bytes_of_a_row_but_are_never_few():
     assert row_blocks.rows_per_block(row_bytes=1024, device="cpu") == row_blocks.BLOCK_BYTES["cpu"] // 1024
     assert row_blocks.rows_per_block(row_bytes=2**40, device="cpu") == row_blocks.FEWEST_ROWS
+
+
+@pytest.mark.parametrize("passages", [5, 0])
+@pytest.mark.parametrize("loss", [
+    InfoNCE(), InfoNCE(learn_temperature=True), InfoNCE(directions="both"), InfoNCE(directions="gte"),
+    InfoNCE(in_batch=False), InfoNCE(false_negative_margin=0.1), KLDistillation(), M3Distillation(),
+    M3Distillation(in_batch=False), MarginMSE(), CoSENT(), AnglE(), TripletMargin(),
+    MatryoshkaLoss(InfoNCE(directions="both"), [2, 4]),
+])  # fmt: skip
+def test_a_process_without_queries_has_a_loss_and_gradients_of_zero(loss, passages):
+    width, none = 4, torch.empty(0, dtype=torch.long)
+    query, others = torch.empty(0, width, requires_grad=True), torch.randn(passages, width, requires_grad=True)
+    targets = Targets(none, none, torch.zeros(passages, dtype=torch.long), torch.empty(0, 3), group_size=3)
+    value = loss(query, others, targets)
+    wanted = [query, others, *loss.parameters()]
+    found = torch.autograd.grad(value, wanted, allow_unused=True)
+    assert value == 0 and value.requires_grad
+    assert not any(gradient.any() for gradient in found if gradient is not None)
 
 
 @pytest.mark.parametrize("rows", [1, 3, 128])

@@ -169,3 +169,12 @@ def test_training_follows_the_manifests_of_its_data_into_the_card(config):
     assert "| mine (train.jsonl) | rows | 20 | 14 | 6 no negatives |" in card
     found = re.search(r"\| train \(out\) \| rows \| 14 \| (\d+) \| (\d+) held out \|", card)
     assert int(found[1]) + int(found[2]) == 14 and f"| train.jsonl | {found[1]} |" in card
+
+
+def test_the_cards_funnel_starts_at_all_rows(config):
+    train.run(replace(config, max_steps=1, eval_share=0.4, max_example_num_per_dataset=9))
+    card = (Path(config.output_dir) / "README.md").read_text()
+    found = re.search(r"\| train \(out\) \| rows \| 14 \| (\d+) \| (.*) \|", card)
+    dropped = re.findall(r"(\d+) ([a-z ]+)", found[2])
+    assert ("5", "beyond max example num per dataset") in dropped
+    assert int(found[1]) + sum(int(count) for count, _ in dropped) == 14

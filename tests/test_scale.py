@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
 from fitting import Curve, draw, exponent, last_exponent  # noqa: E402
-from rates import as_number, assumed, read_cell  # noqa: E402
+from rates import as_number, assumed, from_page, read_cell  # noqa: E402
 from scale import MODELS, Load, costs, duration  # noqa: E402
 from seeds import differences, interval  # noqa: E402
 
@@ -35,6 +35,13 @@ def test_a_rate_is_read_from_its_own_programs_row_and_column():
     assert as_number("53 %") == 53
     with pytest.raises(SystemExit, match="no cell 'theirs', 'CPU s' in the results of encode"):
         read_cell(PAGE, "encode", "theirs", "CPU s")
+
+
+def test_a_rate_in_bfloat16_is_that_in_float32_where_the_page_has_no_other():
+    page = PAGE.replace("ours", "ours float32")
+    assert from_page(page, "encode", "ours bf16", "CPU s") == (1026.5, "encode: ours float32, CPU s")
+    page = page.replace("| ours float32 | 3 |", "| ours float32 | 3 |\n| ours bf16 | 2 |")
+    assert from_page(page, "step", "ours bf16", "CPU s") == (2, "step: ours bf16, CPU s")
 
 
 def test_stages_cost_what_their_formulas_say():
@@ -123,3 +130,6 @@ def test_a_picture_has_each_curve_with_its_exponents(tmp_path):
     assert "loss, MB: exponent 1.00" in written
     draw([Curve("loss", "queries", sizes, [1, 4, 16], [5, 10, 20])], tmp_path / "again.svg")
     assert (tmp_path / "again.svg").read_text() == written
+    draw([Curve("loss", "queries", sizes, [1, 4, 16], None)], tmp_path / "no_memory.svg")
+    written = (tmp_path / "no_memory.svg").read_text()
+    assert "loss, s: exponent 2.00" in written and "MB" not in written

@@ -88,9 +88,28 @@ def test_an_interrupted_run_with_weighted_sets_ends_with_the_same_bits(config, t
     assert_equal_weights(config.output_dir, other.output_dir, atol=0)
 
 
+def counts_of(config):
+    return json.loads(Path(f"{config.output_dir}.manifest.json").read_text())["counts"]
+
+
+def test_each_row_is_trained_on_or_counts_once_among_the_others(config, tmp_path):
+    files = [str(write_examples(tmp_path / f"{rows}.jsonl", rows, seed=rows)) for rows in (30, 20, 3)]
+    config = replace(config, train_data=tuple(files), max_example_num_per_dataset=12, eval_share=0.3, max_steps=1)
+    config = replace(config, same_dataset_within_batch=True, small_threshold=4, drop_threshold=4)
+    train.run(config)
+    counts = counts_of(config)
+    assert counts["rows_beyond_max_example_num_per_dataset"] == 18 + 8
+    others = sum(counts[f"rows_{reason}"] for reason in ("held_out", "left_out", "dropped"))
+    assert counts["rows"] + others == 12 + 12 + 3 and counts["rows_held_out"] and counts["rows_dropped"]
+
+
+def test_a_slash_behind_the_output_moves_no_work_into_it(config, tmp_path):
+    train.run(replace(config, output_dir=config.output_dir + "/", max_steps=1))
+    assert not list(Path(config.output_dir).rglob(".work")) and list(tmp_path.glob("out.work/*.arrow"))
+
+
 def test_dropped_rows_stand_in_the_manifest(config):
     config = replace(config, same_dataset_within_batch=True, small_threshold=100, drop_threshold=10, max_steps=1)
     small = write_examples(Path(config.output_dir).with_name("small") / "few.jsonl", 5, seed=4)
     train.run(replace(config, train_data=(*config.train_data, str(small))))
-    counts = json.loads(Path(f"{config.output_dir}.manifest.json").read_text())["counts"]
-    assert (counts["rows"], counts["rows_dropped"]) == (14, 5)
+    assert (counts_of(config)["rows"], counts_of(config)["rows_dropped"]) == (14, 5)

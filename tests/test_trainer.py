@@ -9,7 +9,8 @@ from shutil import copyfile, rmtree
 import pytest
 import torch
 import torch.nn.functional as F
-from accelerate.state import AcceleratorState
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
+from accelerate.utils import LoggerType
 from training_runs import (
     WORDS,
     assert_equal_weights,
@@ -43,11 +44,18 @@ def test_float16_on_a_cpu_is_bfloat16_where_the_processor_has_it_and_else_float3
 ):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has})
     for folder, precision in (("asked", {"fp16": True}), ("instead", instead)):
-        AcceleratorState._reset_state()  # which else keeps the precision of the first run
         train.run(replace(config, max_steps=2, output_dir=str(tmp_path / folder), **precision))
-    AcceleratorState._reset_state()
     assert_equal_weights(tmp_path / "asked", tmp_path / "instead", atol=0)
     assert f"--fp16 needs a GPU; there is none here, so {name} stands in for it" in log.messages
+
+
+def test_each_training_of_a_process_has_its_own_precision(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    for folder, bf16 in (("half", True), ("full", False), ("again", True)):
+        train.run(replace(config, max_steps=2, output_dir=str(tmp_path / folder), bf16=bf16))
+    assert_equal_weights(tmp_path / "half", tmp_path / "again", atol=0)
+    with pytest.raises(AssertionError):
+        assert_equal_weights(tmp_path / "half", tmp_path / "full", atol=0)
 
 
 def test_one_update_is_adamw_on_the_cross_entropy_of_the_batch(config, tmp_path):
@@ -265,6 +273,31 @@ def test_more_epochs_go_on_from_the_checkpoint_that_is_named(config):
     assert train.run(again).endswith("nothing to do")
 
 
+@pytest.mark.parametrize("is_old", [False, True])  # before checkpoints said what was trained
+@pytest.mark.parametrize(
+    ("made", "resumed", "said"),
+    [
+        ({}, {"fix_position_embedding": True}, "position_embeddings.weight .*40, 32. there, none here"),
+        ({"fix_position_embedding": True}, {}, "position_embeddings.weight .none there, .40, 32. here"),
+        ({}, {"learn_temperature": True}, r"0 there, 1 here, .* scale.logarithm \(none there, \[\] here\)"),
+        ({"learn_temperature": True}, {}, r"1 there, 0 here, .* scale.logarithm \(\[\] there, none here\)"),
+        ({"use_lora": True, "lora_rank": 3}, {}, r"24 there, 37 here, 61 differ, .*lora_A.* \(\[3, 32\] there, none here"),
+        ({"use_lora": True}, {"use_lora": True, "lora_rank": 4}, r"24 differ, .*lora_A.*\[64, 32\] there, \[4, 32\] here"),
+    ],
+)
+def test_a_checkpoint_of_other_parameters_is_refused(config, made, resumed, said, is_old):
+    train.run(replace(config, max_steps=3, save_steps=2, **made))
+    named = Path(config.output_dir) / "checkpoint-2"
+    if is_old:
+        state = json.loads((named / "trainer_state.json").read_text())
+        del state["trained"]
+        (named / "trainer_state.json").write_text(json.dumps(state))
+    other = replace(config, output_dir=config.output_dir + "-other", resume_from_checkpoint=str(named), **resumed)
+    is_by_number = is_old and "scale" not in said
+    with pytest.raises(ConfigError, match="trained other parameters: .*exp_avg" if is_by_number else said):
+        train.run(other)
+
+
 def test_a_checkpoint_that_is_not_there_costs_none_of_the_others(config):
     train.run(config)
     gone = replace(config, learning_rate=2e-3, overwrite_output_dir=True, resume_from_checkpoint="elsewhere")
@@ -313,3 +346,39 @@ def test_a_loss_of_ones_own_that_learns_from_scores_wants_them_of_every_row(conf
     config = replace(config, temperature=0.02, train_data=(str(data),), loss="scored:loss", knowledge_distillation=True)
     with pytest.raises(DataError, match="line 2.*neg"):
         train.run(config)
+
+
+class Remembering(GeneralTracker):
+    """A tracker that keeps what it is told."""
+
+    name, requires_logging_directory, main_process_only, tracker = "tensorboard", True, True, None
+
+    def __init__(self, *arguments):
+        super().__init__()
+        Remembering.told = {}
+
+    def store_init_configuration(self, values):
+        Remembering.settings = values
+
+    def log(self, values, step=None, **options):
+        Remembering.told.setdefault(step, {}).update(values)
+
+
+def test_a_tracker_is_told_scalars_and_what_stands_in_the_log(config, monkeypatch):
+    monkeypatch.setattr("accelerate.tracking._available_trackers", [LoggerType.TENSORBOARD])
+    monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "tensorboard", Remembering)
+    config = replace(config, max_steps=2, report_to="tensorboard", use_mrl=True, mrl_dims=(8, 32), data_weights=(1.5,))
+    train.run(config)
+    kinds = {type(value) for value in Remembering.settings.values()}
+    assert kinds <= {int, float, bool, str, type(None)}  # what TensorBoard takes
+    settings = Remembering.settings
+    assert (settings["mrl_dims"], settings["data_weights"], settings["target_modules"]) == ("8 32", "1.5", "")
+    lines = read_lines(f"{config.output_dir}/metrics.jsonl")
+    assert Remembering.told == {line.pop("step"): line for line in lines}
+
+
+@pytest.mark.parametrize("tracker", ["tensorboard", "all"])
+def test_a_tracker_without_its_package_is_refused_before_anything_is_read(config, monkeypatch, tracker):
+    monkeypatch.setattr("accelerate.tracking._available_trackers", [])
+    with pytest.raises(ConfigError, match=f"--report_to {tracker}: its package is not installed"):
+        train.run(replace(config, report_to=tracker, model_name_or_path="nowhere"))

@@ -116,4 +116,4 @@ def _run(query: Tensor, passages: Tensor, rule: ScoreRule, excluded: Excluded | 
 
 def rows_per_block(row_bytes: int, device: str) -> int:
     """How many queries are scored at a time."""
-    return max(FEWEST_ROWS, BLOCK_BYTES.get(device, BLOCK_BYTES["cuda"]) // row_bytes)
+    return max(FEWEST_ROWS, BLOCK_BYTES.get(device, BLOCK_BYTES["cuda"]) // max(1, row_bytes))

@@ -7,6 +7,7 @@ loss(query, passages, targets).backward()              # [b, d], [n, d]
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bioemb.losses.masks import not_negative
@@ -26,4 +27,5 @@ class TripletMargin(nn.Module):
         scores = query @ passages.T  # [b, n]
         positive = scores.gather(1, targets.column[:, None])[:, 0]  # [b]
         rivals = scores.masked_fill(not_negative(targets, len(passages)), -torch.inf)
-        return (self.margin - positive + rivals.amax(1)).clamp(min=0).mean()
+        hardest = F.pad(rivals, (0, 1), value=-torch.inf).amax(1)  # there may be no passages at all
+        return (self.margin - positive + hardest).clamp(min=0).sum() / max(1, len(query))

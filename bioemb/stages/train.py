@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,8 @@ def run(config: TrainConfig) -> str:
     """Train, or go on, or find that there is nothing to do. Raises the errors of a user's making."""
     from accelerate.utils import set_seed
 
+    if (config.eval_data or config.eval_share) and config.eval_steps is None:
+        config = replace(config, eval_steps=config.save_steps)  # which decides what is the best, and when to stop
     accelerator = make_accelerator(config)
     if config.push_to_hub:
         on_first(lambda: check_login(config.push_to_hub))
@@ -58,7 +61,7 @@ def run(config: TrainConfig) -> str:
     data = first_then_all(lambda: prepare_data(config, encoder.token_ids, guide.token_ids if guide else None))
     trainer = _make_trainer(encoder, loss, data, guide, accelerator, config)
     if newest:
-        trainer.resume(newest)
+        _resume(trainer, newest)
     logger.info("%d steps, of which %d are done", trainer.total_steps, trainer.done)
     trainer.fit()
     accelerator.wait_for_everyone()
@@ -72,10 +75,29 @@ def _make_trainer(encoder: "Encoder", loss, data: TrainingData, guide, accelerat
 
     set_seed(config.seed + accelerator.process_index)  # dropout differs between processes
     if config.report_to != "none":
-        accelerator.init_trackers("bioemb", config=output_settings(config))
+        accelerator.init_trackers("bioemb", config=_as_scalars(output_settings(config)))
     batch = f"{accelerator.num_processes} processes x {config.per_device_train_batch_size} queries"
     logger.info("%s rows, %s x %d passages", f"{data.rows:,}", batch, config.group_size)
     return Trainer(encoder, loss, data.pools, data.collator, accelerator, config, guide=guide, held_out=data.held_out)
+
+
+def _as_scalars(settings: dict) -> dict:
+    """The settings with a list as words: TensorBoard takes no lists."""
+    return {key: " ".join(map(str, value)) if isinstance(value, list) else value for key, value in settings.items()}
+
+
+def _resume(trainer: "Trainer", start: Path) -> None:
+    """Go on from a checkpoint; its best evaluation counts only where that step's weights can be taken in the end.
+
+    A checkpoint from elsewhere names a step of another run, and one of a run that kept no best a step without weights.
+    """
+    from bioemb.held_out import Best
+
+    trainer.resume(start)
+    output, best = Path(trainer.config.output_dir), trainer.best
+    is_lost = trainer.config.load_best_model_at_end and not checkpoint.folder_of(output, best.step).is_dir()
+    if is_lost or start.parent.resolve() != output.resolve():
+        best.load(Best().state())
 
 
 def _finish(trainer: "Trainer", data: TrainingData, description: dict) -> str:
@@ -113,7 +135,9 @@ def _chosen(trainer, config: TrainConfig) -> "Encoder | None":
     """
     from bioemb.averaging import average_with
 
-    if config.load_best_model_at_end and trainer.best.step != trainer.done:
+    if config.load_best_model_at_end and not trainer.best.step:
+        logger.warning("nothing was evaluated in this run, so there is no best: saving the last weights")
+    elif config.load_best_model_at_end and trainer.best.step != trainer.done:
         logger.info("taking the weights of step %d, the best evaluation", trainer.best.step)
         folder = checkpoint.folder_of(config.output_dir, trainer.best.step)
         trainer.state.load_weights(folder, config.trust_remote_code)
@@ -214,6 +238,7 @@ def _check_sharded(config: TrainConfig, accelerator, loss) -> None:
 def make_accelerator(config: TrainConfig):
     """The accelerator of this machine: GPUs where there are, else CPU processes over gloo. Raises ConfigError."""
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from accelerate.utils import InitProcessGroupKwargs
 
     on_gpu = torch.cuda.is_available()
@@ -226,6 +251,7 @@ def make_accelerator(config: TrainConfig):
         logger.warning("accelerate runs DeepSpeed on GPUs; there is none here, so training goes on without it")
     tracker = None if config.report_to == "none" else config.report_to
     patience = InitProcessGroupKwargs(timeout=PATIENCE)  # to read the examples takes the first process a while
+    AcceleratorState._reset_state(reset_partial_state=True)  # or a recipe's second training could not have another one
     try:
         accelerator = Accelerator(
             mixed_precision=precision,
@@ -237,6 +263,11 @@ def make_accelerator(config: TrainConfig):
     except (ImportError, ValueError) as error:  # DeepSpeed or its configuration, which are looked for here
         raise ConfigError(f"accelerate: {error}") from error
     leave_at_end()
+    if tracker and not accelerator.log_with:
+        raise ConfigError(
+            f"--report_to {tracker}: its package is not installed; install it, or leave --report_to out "
+            "(metrics.jsonl is always written)"
+        )
     return accelerator
 
 

@@ -45,7 +45,7 @@ class TrainingData(NamedTuple):
 
 def prepare_data(config: TrainConfig, token_ids: TokenIds, guide_token_ids: TokenIds | None) -> TrainingData:
     """Read, check and split the examples. Raises DataError for rows that cannot be used, ConfigError."""
-    cache = Path(config.cache_path) if config.cache_path else work_folder(config.output_dir)
+    cache = Path(config.cache_path) if config.cache_path else work_folder(Path(config.output_dir))
     scores_groups = config.needs_scores and config.group_size > 1  # by a loss of one's own, too
     needs_negatives = scores_groups or config.loss_name in SCORED_GROUPS or not config.use_inbatch_neg
     dataset = load_examples(config.train_data, cache, Needs(config.group_size, config.needs_scores, needs_negatives))
@@ -53,10 +53,9 @@ def prepare_data(config: TrainConfig, token_ids: TokenIds, guide_token_ids: Toke
         _check_order(dataset, config.loss)
     split, held_out = _hold_out(config, dataset, cache)
     sources = list_sources(config.train_data)
-    rows = rows_of_sources(dataset, len(sources))
-    rows = [_some(own, config.max_example_num_per_dataset, config.seed) for own in rows]
-    if split:
-        rows = [own[split.trained[own]] for own in rows]
+    drawn = rows_of_sources(dataset, len(sources))
+    drawn = [_some(own, config.max_example_num_per_dataset, config.seed) for own in drawn]
+    rows = [own[split.trained[own]] for own in drawn] if split else drawn
     pools, dropped = make_pools(config, sources, rows)
     collator = Collator(
         dataset,
@@ -67,10 +66,18 @@ def prepare_data(config: TrainConfig, token_ids: TokenIds, guide_token_ids: Toke
         shuffle_ratio=config.shuffle_ratio,
         guide_token_ids=guide_token_ids,
     )
-    counts = {"rows_dropped": dropped} if dropped else {}
-    if split:
-        counts |= {"rows_held_out": int(split.held_out.sum()), "rows_left_out": int(split.left_out.sum())}
+    counts = _count_untrained(len(dataset), np.concatenate(drawn), split, dropped)
     return TrainingData(collator, pools, held_out, counts, _describe_sets(config, dataset, sources, rows))
+
+
+def _count_untrained(rows: int, drawn: np.ndarray, split: Split | None, dropped: int) -> dict[str, int]:
+    """Why rows are not trained on: each row counts once, for the first reason."""
+    beyond = rows - len(drawn)
+    counts = {"rows_beyond_max_example_num_per_dataset": beyond} if beyond else {}
+    if split:
+        held_out, left_out = split.held_out[drawn].sum(), split.left_out[drawn].sum()
+        counts |= {"rows_held_out": int(held_out), "rows_left_out": int(left_out)}
+    return counts | ({"rows_dropped": dropped} if dropped else {})
 
 
 def _check_order(dataset: "Dataset", loss: str) -> None:
