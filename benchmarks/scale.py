@@ -168,10 +168,11 @@ def searching(load: Load) -> Cost:
 
 def writing(load: Load) -> Cost:
     size = load.searched * load.example_bytes
+    choosing, joining = load.searched * load.of["select"] / 1e3 / load.options.gpus, size / load.of["disk"] / 1e6
     return Cost(
         "mine: choose, write",
-        [load.searched * load.of["select"] / 1e3 + size / load.of["disk"] / 1e6, None],
-        "queries x ms of a choice + bytes / rate of writing",
+        [some + joining for some in load.on_each(choosing)],
+        "queries x ms of a choice / GPUs + bytes / rate of writing",
         load.process + load.kept * load.of["passage_memory"],
         "as search",
         0,
