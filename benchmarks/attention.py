@@ -73,9 +73,10 @@ def main() -> None:
     flags.add_argument("--calls", type=int, default=20)
     flags.set_defaults(threads=1)
     options = parse(flags, calls=5)
-    if not has_bf16():
-        raise SystemExit("this processor has no instructions for bfloat16, in which alone attention is measured here")
-    run(options)
+    if has_bf16():
+        run(options)
+    else:  # as cases in bfloat16 are elsewhere
+        print("left out: this processor has no instructions for bfloat16, in which alone attention is measured here")
 
 
 if __name__ == "__main__":

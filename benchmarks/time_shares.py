@@ -6,8 +6,9 @@
 The whole is timed without a profiler, in CPU seconds, after the same work once to warm up. Then torch's profiler says
 how long each operation itself takes in the same work once more; here they are by kind, and what they leave of the whole
 is the rest: Python, tokens, what torch does between operations. The profiler slows down small operations; where the
-kinds add up to more than the whole, the rest is nothing. Search is NumPy's: its products are timed by themselves. One
-thread, so that nothing waits for others; float32 where the processor has no bfloat16.
+kinds add up to more than the whole, the rest is nothing. Its clock runs on while other programs have the core: let
+there be none. Search is NumPy's: its products are timed by themselves. One thread, so that nothing waits for others;
+float32 where the processor has no bfloat16.
 """
 
 import argparse
@@ -175,8 +176,9 @@ def make_table(runs: Runs, options: argparse.Namespace) -> Table:
     rows = []
     for case, of in runs.items():
         first = of[0]
-        shares = [first.get(kind) and f"{100 * first[kind] / first['seconds']:.0f} %" for kind in (*KINDS, REST)]
-        rows.append([case, first["seconds"], *shares])
+        parts = [first.get(kind) for kind in (*KINDS, REST)]
+        cells = [None if part is None else f"{100 * part / first['seconds']:.0f} %" for part in parts]
+        rows.append([case, first["seconds"], *cells])
     caption = (
         f"{options.count} texts of 10 to 300 words, to {options.max_length} tokens; {options.queries} queries x "
         f"{GROUP} passages of {PASSAGE_TOKENS} tokens; InfoNCE of {options.pairs:,} x {2 * options.pairs:,}; "

@@ -79,7 +79,7 @@ def test_what_takes_time_outside_of_torch_is_the_rest():
     found = shares(work)
     assert found["seconds"] >= 0.1
     assert found["products"] > 0
-    assert found[REST] > 0.8 * found["seconds"]
+    assert found[REST] > 0.5 * found["seconds"]
 
 
 def test_trainings_of_another_precision_or_length_are_not_taken_for_these(tmp_path):

@@ -10,7 +10,6 @@ from pair_files import make_pairs, read_rows, write_rows
 from bioemb import encoding
 from bioemb.config import FilterConfig, MineConfig, RunConfig
 from bioemb.data.examples import passage_identity
-from bioemb.data.examples import passage_identity
 from bioemb.encoder import Encoder
 from bioemb.errors import BioembError, ConfigError, DataError
 from bioemb.records import same_text_key

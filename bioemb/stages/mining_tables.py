@@ -1,11 +1,12 @@
 """What a mining run works on, as tables on disk: each row's query and positives, and every passage once.
 
 Passages are numbered in the order of their first appearance; those that may be found come first. One dictionary
-entry a passage is held in memory while the tables are written (about 200 bytes), nothing after.
+entry a passage is held in memory while the tables are written (about 120 bytes), and nothing of the rows.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from bioemb.log import progress
 from bioemb.mining.exclusions import Exclusions
 from bioemb.mining.ragged import Ragged
 from bioemb.records import same_text_key, stable_hash
-from bioemb.tables import open_table, write_table
+from bioemb.tables import open_table, table_writer
 
 PASSAGES = pa.schema([("text", pa.string())])
 ROWS = pa.schema([("query", pa.string()), ("positives", pa.list_(pa.int64())), ("identity", pa.int64())])
@@ -58,19 +59,16 @@ def write_tables(folder: Path, files: list[Path], pool: list[Path]) -> None:
     """Write the tables of the files into a folder, unless they are there. Raises DataError with file and line."""
     if (folder / "counts.json").exists():
         return
-    passages = _Passages()
-    found: dict[str, int] = {}
-    rows: list[dict] = []
-
-    def passage_rows() -> Iterator[dict[str, str]]:
+    passages_table, rows_table = folder / "passages.arrow", folder / "rows.arrow"
+    with table_writer(passages_table, PASSAGES) as add_passage, table_writer(rows_table, ROWS) as add_row:
+        passages, rows = _Passages(add_passage), 0
         for located in progress(read_records(pool), "read the pool") if pool else ():
             text = text_field(located, "text")
             if not text.strip():
                 raise DataError("'text' is empty", located.path, located.line)
             passages.number(text, whole_numbers(located, "identity"))
-            yield from passages.drain()
-        found["pool"] = len(passages.numbers)
-        if pool and not found["pool"]:
+        searched = len(passages.numbers)
+        if pool and not searched:
             raise DataError("there are no passages to mine from", pool[0])
         for located, query, positives, negatives in progress(read_examples(files), "read examples"):
             identity = whole_numbers(located, "identity")
@@ -78,17 +76,13 @@ def write_tables(folder: Path, files: list[Path], pool: list[Path]) -> None:
             if not pool:
                 for text, identity_of_text in zip(negatives, _negatives_identities(located, negatives), strict=True):
                     passages.number(text, identity_of_text)
-            rows.append({"query": query, "positives": ids, "identity": identity})
-            yield from passages.drain()
-
-    write_table(folder / "passages.arrow", PASSAGES, passage_rows())
-    if not rows:
-        raise DataError("there are no rows to mine for", files[0])
-    write_table(folder / "rows.arrow", ROWS, rows)
-    edges = np.array(list(passages.identities), np.int64).reshape(-1, 2)
-    np.save(folder / "identities.npy", edges.T, allow_pickle=False)
-    searched = found["pool"] if pool else len(passages.numbers)
-    write_json(folder / "counts.json", {"rows": len(rows), "passages": len(passages.numbers), "searched": searched})
+            add_row({"query": query, "positives": ids, "identity": identity})
+            rows += 1
+        if not rows:
+            raise DataError("there are no rows to mine for", files[0])
+    np.save(folder / "identities.npy", passages.identities(), allow_pickle=False)
+    count = len(passages.numbers)
+    write_json(folder / "counts.json", {"rows": rows, "passages": count, "searched": searched if pool else count})
 
 
 def open_tables(folder: Path) -> Tables:
@@ -131,26 +125,33 @@ def _negatives_identities(located: Located, negatives: list[str]) -> list[int | 
 
 
 class _Passages:
-    """Numbers texts in the order of their first appearance and hands the new ones on to a table."""
+    """Numbers texts in the order of their first appearance, and hands each on to a table when it first appears."""
 
-    def __init__(self):
+    def __init__(self, add: Callable[[dict], None]):
+        self.add = add
         self.numbers: dict[bytes, int] = {}
-        self.new: list[dict[str, str]] = []
-        self.identities: dict[tuple[int, int], None] = {}  # (passage, identity), in order
+        self.first, self.is_known = array("q"), bytearray()  # of each passage: its first identity, if it has one
+        self.further: dict[tuple[int, int], None] = {}  # (passage, identity), in order
 
     def number(self, text: str, identity: int | None) -> int:
         key = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         number = self.numbers.get(key)
         if number is None:
             number = self.numbers[key] = len(self.numbers)
-            self.new.append({"text": text})
-        if identity is not None:
-            self.identities[number, identity] = None
+            self.add({"text": text})
+            self.first.append(0 if identity is None else identity)
+            self.is_known.append(identity is not None)
+        elif identity is not None and not self.is_known[number]:
+            self.first[number], self.is_known[number] = identity, True
+        elif identity is not None and self.first[number] != identity:
+            self.further[number, identity] = None
         return number
 
-    def drain(self) -> list[dict[str, str]]:
-        drained, self.new = self.new, []
-        return drained
+    def identities(self) -> np.ndarray:
+        """Passages and an identity of each: int64 [2, e]; of one passage in the order in which they were read."""
+        known = np.flatnonzero(np.frombuffer(self.is_known, bool))
+        further = np.array(list(self.further), np.int64).reshape(-1, 2).T
+        return np.concatenate([[known, np.frombuffer(self.first, np.int64)[known]], further], axis=1)
 
 
 def _positives(rows: Dataset) -> Ragged:
