@@ -143,7 +143,7 @@ def encoding(load: Load) -> Cost:
         load.on_each(load.kept * seconds_of_a_pair(load)),
         "kept x the same",
         load.process + load.kept * load.of["table_bytes"],
-        "a process + kept x 200 bytes",
+        "a process + kept x bytes a passage of the tables",
         load.model.weights * 1e6 * 2,
         "as filter",
         2 * load.kept * load.model.hidden_size * FLOAT,
