@@ -1,4 +1,4 @@
-"""Peak memory of what `bioemb mine` does beside encoding: tables, exact search, selection, writing, over the corpus' size.
+"""Peak memory of what `bioemb mine` does beside encoding (tables, exact search, selection, writing) over the corpus.
 
     python benchmarks/mine_memory.py
     python benchmarks/mine_memory.py --sizes 10000 100000 --queries 1000 8000
@@ -33,7 +33,7 @@ STAGES = ("tables", "open", "search", "select")  # the first is done before enco
 
 
 def run_case(options: argparse.Namespace) -> dict:
-    """Write the tables, search, select and write; megabytes beyond the imports, of each stage and of those after encoding."""
+    """Write the tables, search, select and write; megabytes beyond the imports, of each and of all after encoding."""
     from bioemb.config import MineConfig
     from bioemb.process_settings import give_back_memory
     from bioemb.stages.mine import make_rule
