@@ -1,4 +1,4 @@
-"""Cost against work: time and memory of extraction, encoding, search, loss and step over growing sizes, with exponents.
+"""Cost against work: time and memory of extraction, filter, encoding, search, loss and step over sizes, with exponents.
 
     python benchmarks/curves.py
     python benchmarks/curves.py --quick
@@ -18,6 +18,8 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,6 +75,22 @@ def extract(options: argparse.Namespace, records: int, processes: int = 1) -> di
 def extract_in(options: argparse.Namespace, processes: int) -> dict:
     use = extract(options, max(sizes_of("extract", options)), processes)
     return {"cpu": use["cpu"], "wall": use["wall"]}  # no peak: that of the workers may be of the warm-up
+
+
+def filter_again(options: argparse.Namespace, pairs: int) -> dict:
+    """Reading, deciding and writing pairs whose cosines are known, as with another threshold."""
+    from bioemb.config import FilterConfig
+    from bioemb.stages.filter import run
+
+    with tempfile.TemporaryDirectory(dir=options.folder) as fresh, open(options.folder / "rows.jsonl") as rows:
+        path, output = Path(fresh) / "pairs.jsonl", Path(fresh) / "kept.jsonl"
+        of_rows = (json.loads(row) for row in islice(rows, pairs))
+        some = ({"query": row["query"], "document": row["pos"][0], "kind": "title_abstract"} for row in of_rows)
+        path.write_text("".join(json.dumps(pair) + "\n" for pair in some))
+        files = dict(model_path=str(options.folder / "model"), folder_path=str(path), out_file_path=str(output))
+        first = FilterConfig(**files, sim_threshold=-1.0, max_length=8)  # few tokens: it is not what is measured
+        run(first)
+        return cost_of(lambda: run(replace(first, sim_threshold=-0.9, overwrite=True)))
 
 
 def encode(options: argparse.Namespace, count: int) -> dict:
@@ -137,6 +155,7 @@ def step(options: argparse.Namespace, queries: int, sub_batch: int | None = None
 
 WORKS = {
     "extract": Work(extract, "records", (1000, 2000, 4000, 8000, 16_000), (300, 600)),
+    "filter again": Work(filter_again, "pairs", (1000, 2000, 4000, 8000), (200, 400)),
     "encode": Work(encode, "texts", (500, 1000, 2000, 4000, 8000), (100, 200, 400)),
     "search": Work(search, "vectors", (10_000, 30_000, 100_000, 300_000), (2000, 4000, 8000)),
     "loss": Work(loss, "queries and passages", (1024, 2048, 4096, 8192, 16_384), (512, 1024, 2048)),
@@ -191,8 +210,9 @@ def prepare(folder: Path, names: list[str], options: argparse.Namespace) -> None
         write_vectors(folder / "queries.npy", QUERIES, options, seed=1)
         for size in sizes_of("search", options):
             write_vectors(folder / f"{size}.npy", size, options, seed=0)
-    if {"encode", "step", "step in sub-batches"} & set(names):
-        counts = [*sizes_of("encode", options), *(STEPS * size for size in sizes_of("step", options))]
+    if {"filter again", "encode", "step", "step in sub-batches"} & set(names):
+        counts = [*sizes_of("filter again", options), *sizes_of("encode", options)]
+        counts += [STEPS * size for size in sizes_of("step", options)]
         counts += [STEPS * size for size in sizes_of("step in sub-batches", options)]
         texts = generate_texts(max(counts))
         write_starting_encoder(folder / "model", [text.abstract for text in texts[:500]], warm_up_steps=0)

@@ -46,7 +46,7 @@ if __name__ == "__main__":
     config = replace(config, per_device_train_batch_size=2, negatives_cross_device=True, sub_batch_size=1)
     run_state.SHARDED = trainer.SHARDED = ("MULTI_CPU",)
     train.make_accelerator = lambda config: ShardingAccelerator(cpu=True)
-    train._check_sharded = lambda config, accelerator, loss: None
+    train.check_sharded = lambda config, accelerator, loss: None
     train.run(replace(config, output_dir=str(folder / "sharded")))
     logging.shutdown()
     sys.stdout.flush()

@@ -1,7 +1,9 @@
 """The trainer against a loop written out by hand, against itself resumed, and against two processes."""
 
 import json
-from dataclasses import replace
+import subprocess
+import sys
+from dataclasses import fields, replace
 from math import inf
 from pathlib import Path
 from shutil import copyfile, rmtree
@@ -129,6 +131,21 @@ def test_two_processes_train_as_one_with_the_doubled_batch(config):
     train.run(config)
     run_on_two_processes(replace(config, sub_batch_size=1), config.output_dir + "-two")
     assert_equal_weights(config.output_dir, config.output_dir + "-two", atol=1e-5)
+
+
+def test_two_processes_go_on_from_one_training_of_a_recipe_to_the_next(config, tmp_path):
+    given = {each.name: getattr(config, each.name) for each in fields(config)}
+    given |= {"train_data": [*config.train_data], "data_weights": [1.0], "negatives_cross_device": True, "max_steps": 2}
+    given = {name: value for name, value in given.items() if value not in (None, ())}
+    first = {**given, "per_device_train_batch_size": 2, "output_dir": str(tmp_path / "first")}
+    second = {**first, "model_name_or_path": first["output_dir"], "output_dir": str(tmp_path / "second")}
+    (tmp_path / "recipe.yaml").write_text(json.dumps({"train": first, "train second": second}))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--rdzv_backend", "c10d"]
+    words = ["--rdzv_endpoint", "127.0.0.1:0", "-m", "bioemb", "run", str(tmp_path / "recipe.yaml")]
+    done = subprocess.run([*launch, *words], capture_output=True, text=True, cwd=REPOSITORY, timeout=300)
+    assert done.returncode == 0, done.stderr
+    train.run(replace(config, max_steps=2, model_name_or_path=first["output_dir"]))
+    assert_equal_weights(config.output_dir, second["output_dir"], atol=1e-5)
 
 
 def test_a_loss_of_ones_own_trains_by_its_name(config, tmp_path, monkeypatch):
@@ -281,8 +298,16 @@ def test_more_epochs_go_on_from_the_checkpoint_that_is_named(config):
         ({"fix_position_embedding": True}, {}, "position_embeddings.weight .none there, .40, 32. here"),
         ({}, {"learn_temperature": True}, r"0 there, 1 here, .* scale.logarithm \(none there, \[\] here\)"),
         ({"learn_temperature": True}, {}, r"1 there, 0 here, .* scale.logarithm \(\[\] there, none here\)"),
-        ({"use_lora": True, "lora_rank": 3}, {}, r"24 there, 37 here, 61 differ, .*lora_A.* \(\[3, 32\] there, none here"),
-        ({"use_lora": True}, {"use_lora": True, "lora_rank": 4}, r"24 differ, .*lora_A.*\[64, 32\] there, \[4, 32\] here"),
+        (
+            {"use_lora": True, "lora_rank": 3},
+            {},
+            r"24 there, 37 here, 61 differ, .*lora_A.* \(\[3, 32\] there, none here",
+        ),
+        (
+            {"use_lora": True},
+            {"use_lora": True, "lora_rank": 4},
+            r"24 differ, .*lora_A.*\[64, 32\] there, \[4, 32\] here",
+        ),
     ],
 )
 def test_a_checkpoint_of_other_parameters_is_refused(config, made, resumed, said, is_old):
@@ -290,7 +315,7 @@ def test_a_checkpoint_of_other_parameters_is_refused(config, made, resumed, said
     named = Path(config.output_dir) / "checkpoint-2"
     if is_old:
         state = json.loads((named / "trainer_state.json").read_text())
-        del state["trained"]
+        state.pop("trained", None)
         (named / "trainer_state.json").write_text(json.dumps(state))
     other = replace(config, output_dir=config.output_dir + "-other", resume_from_checkpoint=str(named), **resumed)
     is_by_number = is_old and "scale" not in said

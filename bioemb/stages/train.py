@@ -10,7 +10,6 @@ import torch
 
 from bioemb import checkpoint
 from bioemb.config import TrainConfig
-from bioemb.encoding import choose_bf16, has_bf16
 from bioemb.errors import BioembError, ConfigError
 from bioemb.files import RECORD_SUFFIXES, check_name_length, list_files, remove_leftovers
 from bioemb.flags import nearest, output_settings
@@ -18,7 +17,8 @@ from bioemb.hub_upload import check_login, push
 from bioemb.locking import lock, unlock
 from bioemb.log import logger
 from bioemb.manifest import begin, describe, differences, finish, read_manifest
-from bioemb.processes import PATIENCE, first_then_all, leave_at_end, on_first
+from bioemb.processes import first_then_all, leave_at_end, on_first
+from bioemb.stages.train_accelerator import check_sharded, make_accelerator
 from bioemb.stages.train_card import write_card
 from bioemb.stages.train_data import TrainingData, prepare_data
 from bioemb.stages.train_deepspeed import pass_through
@@ -38,11 +38,12 @@ def run(config: TrainConfig) -> str:
     if (config.eval_data or config.eval_share) and config.eval_steps is None:
         config = replace(config, eval_steps=config.save_steps)  # which decides what is the best, and when to stop
     accelerator = make_accelerator(config)
+    leave_at_end()
     if config.push_to_hub:
         on_first(lambda: check_login(config.push_to_hub))
     set_seed(config.seed)  # a loss of one's own may draw its parameters: the same on every process
     loss, output = make_loss(config), Path(config.output_dir)
-    _check_sharded(config, accelerator, loss)
+    check_sharded(config, accelerator, loss)
     if accelerator.distributed_type == "DEEPSPEED":
         pass_through(accelerator, config)
     encoder = load_encoder(config.model_name_or_path, config)
@@ -107,12 +108,16 @@ def _finish(trainer: "Trainer", data: TrainingData, description: dict) -> str:
     config, accelerator, output = trainer.config, trainer.accelerator, Path(trainer.config.output_dir)
     encoder = _chosen(trainer, config)
     scores = evaluate(encoder, data.held_out, config.bf16) if data.held_out else {}
-    if accelerator.is_main_process:
+
+    def save() -> None:
         encoder.save(output)
         write_card(trainer, encoder, data, scores)
         counts = {"rows": data.rows, "steps": trainer.done, "held_out": scores}
         finish(output, description, {**data.counts, **counts, "starting_model": config.model_name_or_path})
-    accelerator.end_training()
+
+    on_first(save)  # all wait: a recipe's next stage may read it
+    for tracker in accelerator.trackers:  # `end_training` would also close the connections, which it needs
+        tracker.finish()
     found = "".join(f", held-out {name} {score:.4f}" for name, score in scores.items())
     pushed = f"; {_push(config)}" if config.push_to_hub and accelerator.is_main_process else ""
     return f"{output}: trained for {trainer.done} steps on {data.rows:,} rows{found}{pushed}"
@@ -205,70 +210,6 @@ def _check_widths(config: TrainConfig, encoder: "Encoder") -> None:
             f"mrl_dims has {', '.join(map(str, beyond))}; {config.model_name_or_path} gives vectors of {encoder.width} "
             f"dimensions: name numbers from 1 to {encoder.width}"
         )
-
-
-def _check_sharded(config: TrainConfig, accelerator, loss) -> None:
-    """Refuse what needs all weights in one place during training, and an engine with a loop of its own.
-
-    Raises ConfigError.
-    """
-    from bioemb.run_state import OWN_LOOP, SHARDED
-
-    kind = accelerator.distributed_type
-    if kind in OWN_LOOP:
-        raise ConfigError(
-            f"training does not work with {kind.value}, which has a loop of its own; use FSDP or DeepSpeed, which "
-            "spread weights and gradients as well"
-        )
-    if kind not in SHARDED:
-        return
-    for name in ("ema_decay", "use_lora", "learn_temperature", "eval_data", "eval_share"):
-        if getattr(config, name):
-            raise ConfigError(
-                f"--{name} does not work with {kind.value}, which spreads the weights over the "
-                "processes; leave it out, or train with plain data parallelism"
-            )
-    if isinstance(loss, torch.nn.Module) and list(loss.parameters()):
-        raise ConfigError(
-            f"--loss {config.loss_name} has parameters of its own, which {kind.value} does not train; use another, or "
-            "train with plain data parallelism"
-        )
-
-
-def make_accelerator(config: TrainConfig):
-    """The accelerator of this machine: GPUs where there are, else CPU processes over gloo. Raises ConfigError."""
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-    from accelerate.utils import InitProcessGroupKwargs
-
-    on_gpu = torch.cuda.is_available()
-    device = torch.device("cuda" if on_gpu else "cpu")
-    precision = "fp16" if config.fp16 else "bf16" if choose_bf16(config.bf16, device) else "no"
-    if precision == "fp16" and not on_gpu:
-        precision, name = ("bf16", "bfloat16") if has_bf16(device) else ("no", "float32")
-        logger.warning("--fp16 needs a GPU; there is none here, so %s stands in for it", name)
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" and not on_gpu:
-        logger.warning("accelerate runs DeepSpeed on GPUs; there is none here, so training goes on without it")
-    tracker = None if config.report_to == "none" else config.report_to
-    patience = InitProcessGroupKwargs(timeout=PATIENCE)  # to read the examples takes the first process a while
-    AcceleratorState._reset_state(reset_partial_state=True)  # or a recipe's second training could not have another one
-    try:
-        accelerator = Accelerator(
-            mixed_precision=precision,
-            cpu=not on_gpu,
-            log_with=tracker,
-            project_dir=config.output_dir,
-            kwargs_handlers=[patience],
-        )
-    except (ImportError, ValueError) as error:  # DeepSpeed or its configuration, which are looked for here
-        raise ConfigError(f"accelerate: {error}") from error
-    leave_at_end()
-    if tracker and not accelerator.log_with:
-        raise ConfigError(
-            f"--report_to {tracker}: its package is not installed; install it, or leave --report_to out "
-            "(metrics.jsonl is always written)"
-        )
-    return accelerator
 
 
 def _describe(config: TrainConfig, encoder: "Encoder", guide: "Encoder | None", processes: int) -> dict:
