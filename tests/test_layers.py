@@ -39,7 +39,7 @@ STRANGERS = {  # package: all that it may import of bioemb, and of third parties
     "mining/": ({"records", "errors", "log"}, {"numpy", "faiss"}),
 }
 DOORS = {  # third party: the files or packages that may import it; numpy and torch are everywhere but among strangers
-    "accelerate": {"trainer", "stages/train"},
+    "accelerate": {"trainer", "stages/train", "stages/train_accelerator"},
     "bm25s": {"evaluation/"},
     "deepspeed": {"engines"},
     "datasets": {"tables", "data/dataset", "data/hub_rows", "stages/mining_tables", "evaluation/"},
