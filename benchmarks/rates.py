@@ -28,14 +28,19 @@ def read_lines(page: str, result: str) -> list[list[str]]:
     ]
 
 
-def read_cell(page: str, result: str, row: str, column: str) -> float:
-    """The first number of a cell of one program's table on the page. Exits where there is none."""
+def read_words(page: str, result: str, row: str, column: str) -> str:
+    """A cell of one program's table on the page. Exits where there is none."""
     lines = read_lines(page, result)
     head = next((line for line in lines if column in line), None)
     found = next((line for line in lines if head and line[0] == row and len(line) == len(head)), None)
     if not found:
         sys.exit(f"{BENCHMARKS.name}: no cell {row!r}, {column!r} in the results of {result}")
-    return as_number(found[head.index(column)])
+    return found[head.index(column)]
+
+
+def read_cell(page: str, result: str, row: str, column: str) -> float:
+    """The first number of such a cell."""
+    return as_number(read_words(page, result, row, column))
 
 
 def from_page(page: str, result: str, row: str, column: str) -> tuple[float, str]:
@@ -68,6 +73,8 @@ def measured(page: str) -> dict[str, Given]:
     words = ("(?:generated )?records", "MB gzip")
     records, packed = (caption_number(page, "extract", rf"([\d,]+) {word}") for word in words)
     rate, rate_source = from_page(page, "extract", "bioemb extract", "records a CPU s")
+    again = "filter again"
+    pairs = as_number(read_words(page, "curves", again, "over").split(" to ")[1])
     merge_seconds, merge_source = from_page(page, "merge", MERGED[1], "CPU s a million")
     return {
         "extract": Given("extraction, records a CPU second", rate, rate_source),
@@ -88,6 +95,11 @@ def measured(page: str) -> dict[str, Given]:
             "mining's tables, bytes of memory a passage", *bytes_of_one("mine_memory", SIZES, "tables, MB")
         ),
         "select": Given("choosing negatives, ms a query", 1e3 * select_seconds / search_queries, select_source),
+        "decide": Given(
+            "filtering what is scored, microseconds a pair",
+            1e6 * read_cell(page, "curves", again, "s at the largest") / pairs,
+            f"curves: {again}, s at the largest",
+        ),
         "process": Given("a process that encodes, MB of memory", process, process_source),
     }
 

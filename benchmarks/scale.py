@@ -126,8 +126,8 @@ def seconds_of_a_pair(load: Load) -> float:
 def filtering(load: Load) -> Cost:
     return Cost(
         "filter",
-        load.on_each(load.pairs * seconds_of_a_pair(load)),
-        "pairs x max(GFLOP of a pair / (GPUs x rate x share), tokens / cores)",
+        [some + load.pairs * load.of["decide"] / 1e6 for some in load.on_each(load.pairs * seconds_of_a_pair(load))],
+        "pairs x (max(GFLOP of a pair / (GPUs x rate x share), tokens / cores) + microseconds of a decision)",
         load.process,
         "a process that encodes",
         load.model.weights * 1e6 * 2,
@@ -141,7 +141,7 @@ def encoding(load: Load) -> Cost:
     return Cost(
         "mine: encode",
         load.on_each(load.kept * seconds_of_a_pair(load)),
-        "kept x the same",
+        "kept x max(...) of filter",
         load.process + load.kept * load.of["table_bytes"],
         "a process + kept x bytes a passage of the tables",
         load.model.weights * 1e6 * 2,

@@ -50,13 +50,14 @@ def test_stages_cost_what_their_formulas_say():
     )
     rates = {"extract": 100.0, "packed": 1000.0, "encode": 1.0, "step": 1.0, "search": 1.0, "passage_memory": 80.0}
     rates |= {"signatures": 12.0, "merge_bytes": 80.0, "process": 700.0, "select": 0.4}
+    rates |= {"decide": 80.0, "table_bytes": 200.0}
     of = {key: given.value for key, given in assumed(options).items()} | rates | {"peak": 1e9, "peak32": 1e-6}
     load = Load(of, MODELS["MiniLM"], options)
     found = {cost.stage: cost for cost in costs(load)}
     merging = 1000 * 12 / 1e6
     assert found["extract"].seconds == [pytest.approx(1000 / 100 / 2 + merging), None]
     assert found["extract"].memory == 1000 * 80
-    assert found["filter"].seconds[0] == pytest.approx(500 * 0.3e-3 / 2)  # so fast a GPU waits for tokens
+    assert found["filter"].seconds[0] == pytest.approx(500 * 0.3e-3 / 2 + 500 * 80e-6)  # so fast a GPU waits for tokens
     assert found["mine: encode"].disk == 2 * 200 * 384 * 4
     assert found["mine: search"].seconds == pytest.approx([2 * 200 * 200 * 384 / 1e9 / 5e-4, 2 * 200 * 200 * 384 / 2e6])
     assert (found["mine: search"].memory, found["mine: search"].gpu) == (700 * 2**20 + 200 * 80, 2**20 * 384 * 4)
@@ -72,7 +73,7 @@ def test_a_training_step_of_a_group_is_three_times_its_forward_passes():
         records=10.0, share=1.0, kept=1.0, queries=None, negatives=1, group=2, cores=1, gpus=1, machines=2
     )
     of = {key: given.value for key, given in assumed(options).items()} | {"extract": 1.0, "packed": 1.0}
-    of |= {"signatures": 1.0, "merge_bytes": 1.0, "process": 1.0, "select": 1.0}
+    of |= {"signatures": 1.0, "merge_bytes": 1.0, "process": 1.0, "select": 1.0, "decide": 1.0, "table_bytes": 1.0}
     load = Load({**of, "passage_memory": 1.0, "peak": 1.0, "step_share": 1.0}, MODELS["MiniLM"], options)
     tokens, squares = 26 + 2 * 237, 26**2 + 2 * 237**2
     forward = 6 * (2 * (4 * 384**2 + 2 * 384 * 1536) * tokens + 4 * 384 * squares) / 1e9
