@@ -4,6 +4,7 @@ Pure: facts in, Markdown out. What is learnt later, scores of an evaluation say,
 """
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -106,7 +107,7 @@ def for_hub(card: str, repo_id: str) -> str:
     if title is None or use is None:
         return card
     programs = use[0].replace(f'("{title[1]}")', f'("{repo_id}")')
-    programs = programs.replace(f"--model-id {title[1]} ", f"--model-id {repo_id} ")
+    programs = programs.replace(f"--model-id {shlex.quote(title[1])} ", f"--model-id {repo_id} ")
     return card[: use.start()] + programs + card[use.end() :]
 
 
@@ -180,7 +181,7 @@ scores = encode(["aspirin after stroke"], {query!r}) @ encode(["Mice were fed."]
 With text-embeddings-inference, which takes `"prompt_name": "query"` or `"document"` beside `"inputs"`:
 
 ```
-text-embeddings-router --model-id {facts.name} --pooling {SERVER_POOLING[facts.pooling]}
+text-embeddings-router --model-id {shlex.quote(facts.name)} --pooling {SERVER_POOLING[facts.pooling]}
 ```
 """
     return use.rstrip()

@@ -98,9 +98,10 @@ def test_each_row_is_trained_on_or_counts_once_among_the_others(config, tmp_path
     config = replace(config, same_dataset_within_batch=True, small_threshold=4, drop_threshold=4)
     train.run(config)
     counts = counts_of(config)
-    assert counts["rows_beyond_max_example_num_per_dataset"] == 18 + 8
-    others = sum(counts[f"rows_{reason}"] for reason in ("held_out", "left_out", "dropped"))
-    assert counts["rows"] + others == 12 + 12 + 3 and counts["rows_held_out"] and counts["rows_dropped"]
+    assert counts["rows"] == 12 + 12  # of what is not held out
+    reasons = ("held_out", "left_out", "beyond_max_example_num_per_dataset", "dropped")
+    assert counts["rows"] + sum(counts[f"rows_{reason}"] for reason in reasons) == 30 + 20 + 3
+    assert counts["rows_held_out"] and counts["rows_dropped"]
 
 
 def test_a_slash_behind_the_output_moves_no_work_into_it(config, tmp_path):

@@ -53,9 +53,9 @@ def prepare_data(config: TrainConfig, token_ids: TokenIds, guide_token_ids: Toke
         _check_order(dataset, config.loss)
     split, held_out = _hold_out(config, dataset, cache)
     sources = list_sources(config.train_data)
-    drawn = rows_of_sources(dataset, len(sources))
-    drawn = [_some(own, config.max_example_num_per_dataset, config.seed) for own in drawn]
-    rows = [own[split.trained[own]] for own in drawn] if split else drawn
+    left = rows_of_sources(dataset, len(sources))
+    left = [own[split.trained[own]] for own in left] if split else left
+    rows = [_some(own, config.max_example_num_per_dataset, config.seed) for own in left]
     pools, dropped = make_pools(config, sources, rows)
     collator = Collator(
         dataset,
@@ -66,17 +66,16 @@ def prepare_data(config: TrainConfig, token_ids: TokenIds, guide_token_ids: Toke
         shuffle_ratio=config.shuffle_ratio,
         guide_token_ids=guide_token_ids,
     )
-    counts = _count_untrained(len(dataset), np.concatenate(drawn), split, dropped)
+    counts = _count_untrained(split, sum(map(len, left)) - sum(map(len, rows)), dropped)
     return TrainingData(collator, pools, held_out, counts, _describe_sets(config, dataset, sources, rows))
 
 
-def _count_untrained(rows: int, drawn: np.ndarray, split: Split | None, dropped: int) -> dict[str, int]:
+def _count_untrained(split: Split | None, beyond: int, dropped: int) -> dict[str, int]:
     """Why rows are not trained on: each row counts once, for the first reason."""
-    beyond = rows - len(drawn)
-    counts = {"rows_beyond_max_example_num_per_dataset": beyond} if beyond else {}
+    counts = {}
     if split:
-        held_out, left_out = split.held_out[drawn].sum(), split.left_out[drawn].sum()
-        counts |= {"rows_held_out": int(held_out), "rows_left_out": int(left_out)}
+        counts = {"rows_held_out": int(split.held_out.sum()), "rows_left_out": int(split.left_out.sum())}
+    counts |= {"rows_beyond_max_example_num_per_dataset": beyond} if beyond else {}
     return counts | ({"rows_dropped": dropped} if dropped else {})
 
 
@@ -179,7 +178,7 @@ def _hold_out(config: TrainConfig, dataset: "Dataset", cache: Path) -> "tuple[Sp
     if not split.trained.any():
         raise ConfigError("every training row shares a query or an article with what is held out; none is left")
     logger.info(
-        "held out %s queries and %s passages; %s rows are left out of training, as they share an article with them",
+        "held out %s queries and %s passages; %s rows are left out of training, as they share a text or an article",
         f"{len(held_out.queries):,}",
         f"{len(held_out.passages):,}",
         f"{split.left_out.sum():,}",
