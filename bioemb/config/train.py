@@ -91,9 +91,7 @@ class TrainConfig:
     query_instruction_format: str = flag("how instruction and query are joined", "{}{}")
     passage_instruction_for_retrieval: str | None = flag("text before each passage (default: the model's own)", None)
     passage_instruction_format: str = flag("how instruction and passage are joined", "{}{}")
-    max_example_num_per_dataset: int = flag(
-        "most rows taken of each file, at random, of those that are not held out", 100_000_000
-    )
+    max_example_num_per_dataset: int = flag("most rows trained on of each file, at random", 100_000_000)
     same_dataset_within_batch: bool = flag("rows of a batch come from one file", False)
     small_threshold: int = flag("then files of fewer rows make one set with the others of their folder", 0)
     drop_threshold: int = flag("and such a set of fewer rows is dropped", 0)

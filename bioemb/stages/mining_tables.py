@@ -1,7 +1,7 @@
 """What a mining run works on, as tables on disk: each row's query and positives, and every passage once.
 
 Passages are numbered in the order of their first appearance; those that may be found come first. One dictionary
-entry a passage is held in memory while the tables are written (about 120 bytes), and nothing of the rows.
+entry a passage is held in memory while the tables are written (about 200 bytes), and nothing of the rows.
 """
 
 import json
