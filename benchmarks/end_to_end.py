@@ -40,7 +40,7 @@ from texts import add_model_flag
 OURS, ST, FE = CASES = ("bioemb", "sentence-transformers", "FlagEmbedding")
 STAGES = ("extract", "filter", "mine", "train")
 AT = ": "  # between a case and its stage
-THRESHOLD, WINDOW, TEMPERATURE = 0.5, Window(10, 100, 1), 0.05
+WINDOW, TEMPERATURE = Window(10, 100, 1), 0.05
 QUERY_TOKENS, PASSAGE_TOKENS = 64, 256
 
 
@@ -70,7 +70,7 @@ def ours(stage: str, source: Path, output: Path, options: argparse.Namespace) ->
             "model_path": options.model,
             "folder_path": source,
             "out_file_path": output,
-            "sim_threshold": THRESHOLD,
+            "sim_threshold": options.threshold,
             "max_length": PASSAGE_TOKENS,
         },
         "mine": {
@@ -120,7 +120,7 @@ def extract(case: str, source: Path, output: Path, options: argparse.Namespace) 
 def filter_pairs(case: str, source: Path, output: Path, options: argparse.Namespace) -> None:
     rows, score = read_rows(source), cosines_of_flag_embedding if case == FE else cosines_of_sentence_transformers
     found = score(options.model, rows, PASSAGE_TOKENS)
-    write_rows(output, [row for row, cosine in zip(rows, found, strict=True) if cosine >= THRESHOLD])
+    write_rows(output, [row for row, cosine in zip(rows, found, strict=True) if cosine >= options.threshold])
 
 
 def mine(case: str, source: Path, output: Path, options: argparse.Namespace) -> None:
@@ -181,7 +181,7 @@ def make_tables(summary: Summary, records: int, options: argparse.Namespace) -> 
     kind = "records of PubMed" if options.input else "generated records"
     caption = (
         f"{records:,} {kind}, titles and abstracts, to {PASSAGE_TOKENS} tokens, cosine of at least "
-        f"{THRESHOLD}, a negative of ranks {WINDOW.first} to {WINDOW.stop}, {options.steps} steps of "
+        f"{options.threshold}, a negative of ranks {WINDOW.first} to {WINDOW.stop}, {options.steps} steps of "
         f"{options.queries} queries, {options.threads} threads"
     )
     columns = ["stage", "CPU s (least, most)", "wall s", f"times {OURS}", "peak MB", "rows left"]
@@ -203,7 +203,8 @@ def main() -> None:
     flags.add_argument("--records", type=int, default=4000, help="of the input, at most")
     flags.add_argument("--queries", type=int, default=32, help="of a step, each with a positive and a negative")
     flags.add_argument("--steps", type=int, default=20)
-    options = parse(flags, records=300, queries=8, steps=5)
+    flags.add_argument("--threshold", type=float, default=0.5, help="cosine that a pair must have")
+    options = parse(flags, records=300, queries=8, steps=5, threshold=-1.0)  # for a fresh encoder all texts differ
     if options.one:
         print_case({options.one: run_case}, options)
         return
