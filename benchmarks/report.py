@@ -50,7 +50,7 @@ def command_of(result: dict) -> str:
     program = next((name for name in names if (REPOSITORY / "benchmarks" / f"{name}.py").exists()), result["name"])
     words = ["python", f"benchmarks/{program}.py"]
     for flag, value in result["settings"].items():
-        if flag in NO_FLAGS or value is None or value is False:
+        if flag in NO_FLAGS or value is None or value is False or value == []:
             continue
         values = [] if value is True else value if isinstance(value, list) else [value]
         words += [f"--{flag}", *(shlex.quote(str(one)) for one in values)]

@@ -13,7 +13,7 @@ import numpy as np
 
 from bioemb.errors import DataError
 
-FEW = 64  # rows of a block: to map a file takes as long as to read so many
+FEW = 64  # rows of a block at most that are read one by one; mapping its file for so few costs more
 VISIBLE_AFTER = 120.0  # seconds until a shared file system shows what another machine wrote; NFS takes up to 60
 
 

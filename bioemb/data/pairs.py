@@ -111,7 +111,7 @@ def _unwanted(article: Article, rules: PairRules) -> str:
     for publication_type in article.publication_types:
         if publication_type in rules.skipped_types:
             return f"type: {publication_type}"
-    if "retracted" in article.flags and RETRACTED in rules.skipped_types:
+    if is_retracted(article, rules):
         return "retracted"
     if "book" in article.flags and not rules.books:
         return "book"
