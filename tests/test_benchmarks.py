@@ -188,4 +188,6 @@ def test_the_command_of_a_result_has_what_was_set_and_no_more():
     settings = {"quick": False, "mixed": True, "cases": ["one case", "b"], "steps": 3, "model": None, "generated": True}
     command = "python benchmarks/step.py --mixed --cases 'one case' b --steps 3"
     assert command_of({"name": "step_mixed", "settings": settings}) == command
-    assert command_of({"name": "curves", "settings": {"sizes": [], "width": 8}}) == "python benchmarks/curves.py --width 8"
+    assert (
+        command_of({"name": "curves", "settings": {"sizes": [], "width": 8}}) == "python benchmarks/curves.py --width 8"
+    )
