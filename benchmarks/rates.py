@@ -115,7 +115,7 @@ def caption_number(page: str, result: str, pattern: str) -> float:
 def assumed(options: argparse.Namespace) -> dict[str, Given]:
     """What was not measured here: counts of texts and published rates of a GPU."""
     return {
-        "records": Given("records", options.records, "as asked"),
+        "records": Given("records", options.records, "`--records`"),
         "pairs": Given(
             "share that gives a title-abstract pair", options.share, "assumed: two records in three have an abstract"
         ),

@@ -114,7 +114,9 @@ class TrainConfig:
     lora_alpha: float = flag("an adapter's share is this over its rank", 16.0)
     lora_dropout: float = flag("share of an adapter's input dropped in training", 0.0)
     target_modules: tuple[str, ...] = flag("names of the layers that get one (default: all linear ones)", ())
-    gradient_checkpointing: bool = flag("less memory, a third more work", False)
+    gradient_checkpointing: bool = flag(
+        "less memory, a third more work", False, also=("activation_checkpointing",)
+    )
     torch_compile: bool = flag(
         "compile the encoder with torch.compile: a minute or more at the start, then faster steps; needs a C++ "
         "compiler on a CPU, Triton on a GPU",
