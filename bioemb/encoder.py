@@ -17,7 +17,15 @@ from bioemb.encoding import encode_texts
 from bioemb.errors import ConfigError, DataError, ModelError
 from bioemb.files import give_usual_mode
 from bioemb.log import logger
-from bioemb.model_folder import Layout, find_folder, read_layout, weights_hash, write_layout
+from bioemb.model_folder import (
+    TOKENIZER_FILES,
+    TOKENIZER_PARTS,
+    Layout,
+    find_folder,
+    read_layout,
+    weights_hash,
+    write_layout,
+)
 from bioemb.packing import Packed, first_position, has_kernel, pack, prepare
 from bioemb.pooling import POOLING, pool_padded
 
@@ -154,7 +162,9 @@ class Encoder(nn.Module):
 
     def _tokenise(self, texts: list[str], limit: int) -> list[list[int]]:
         """The first `limit` tokens of each text, looked for in the first characters of a very long one."""
-        begun = [beginning(text, limit * CHARACTERS) for text in texts]
+        begun = texts  # where a tokenizer keeps the end of a text, nothing is cut before it
+        if getattr(self.tokenizer, "truncation_side", "right") == "right":
+            begun = [beginning(text, limit * CHARACTERS) for text in texts]
         token_ids: list[list[int]] = []
         for first in range(0, len(begun), TOKENISED_AT_ONCE):
             some = begun[first : first + TOKENISED_AT_ONCE]
@@ -198,7 +208,9 @@ class Encoder(nn.Module):
         if self.tokenizer.is_fast:  # else the file keeps how the last texts were cut
             self.tokenizer.backend_tokenizer.no_truncation()
             self.tokenizer.backend_tokenizer.no_padding()
-        self.tokenizer.save_pretrained(folder)
+        written = {Path(path).name for path in self.tokenizer.save_pretrained(folder)}
+        for name in {*TOKENIZER_FILES, *TOKENIZER_PARTS} - written:  # another model's would be read with this one's
+            (folder / name).unlink(missing_ok=True)
         write_layout(folder, replace(self.layout, backbone=folder, max_length=max_length), self.width)
 
     def _embed(self, tokens: Tokens | Packed) -> Tensor:
@@ -303,4 +315,5 @@ def positions(backbone: nn.Module) -> int:
     for name, module in backbone.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             return module.num_embeddings - first_position(backbone)
-    return getattr(backbone.config, "max_position_embeddings", None) or UNBOUNDED
+    said = getattr(backbone.config, "max_position_embeddings", None)
+    return said if said and said > 0 else UNBOUNDED

@@ -14,9 +14,10 @@ from bioemb.model_folder import HASHED_FILES, list_model_files, require_model_fi
 CARD = "README.md"
 PUSHED_FILES = (
     *HASHED_FILES,
-    *("model.safetensors.index.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json"),
+    "generation_config.json",
     "*.py",  # the code of a model that brings its own
 )
+EXPORTED = "onnx/*.onnx*"  # what `bioemb export` adds
 
 
 def check_login(repo_id: str) -> None:
@@ -37,7 +38,8 @@ def push(folder: Path, repo_id: str, *, private: bool) -> str:
     from huggingface_hub import CommitOperationAdd, HfApi
 
     require_model_files(folder)
-    files = {path.relative_to(folder).as_posix(): str(path) for path in list_model_files(folder, PUSHED_FILES)}
+    own = [*list_model_files(folder, PUSHED_FILES), *folder.glob(EXPORTED)]
+    files = {path.relative_to(folder).as_posix(): str(path) for path in own}
     contents = {**files, **_card(folder, repo_id)}
     check_login(repo_id)  # without a token the hub would speak of a wrong one
     with _one_line_errors(repo_id):

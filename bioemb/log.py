@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 logger = logging.getLogger("bioemb")
+TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # signs that turn the text after them
 
 
 def is_first_process() -> bool:
@@ -35,6 +37,15 @@ def progress(items: Iterable, what: str, total: int | None = None) -> "tqdm":
         total = len(items)
     silent = None if is_first_process() else True  # None: silent unless stderr is a terminal
     return tqdm(items, desc=what, total=total, disable=silent, dynamic_ncols=True)
+
+
+def printable(text: str) -> str:
+    """A text in one line, without what would steer a terminal or turn the direction of writing."""
+    return " ".join("".join(" " if _steers(sign) else sign for sign in text).split())
+
+
+def _steers(sign: str) -> bool:
+    return unicodedata.category(sign) in ("Cc", "Cs") or unicodedata.bidirectional(sign) in TURNS
 
 
 class Funnel:

@@ -30,14 +30,16 @@ TOKENIZER_FILES = (
     "tokenizer.model",
     "spiece.model",
     "sentencepiece.bpe.model",
-)
+)  # each of which makes a tokenizer
+TOKENIZER_PARTS = ("merges.txt", "added_tokens.json", "special_tokens_map.json", "tokenizer_config.json")
+DOT_PRODUCT = ("dot", "dot_score")
 LENGTH_FILES = "sentence_*_config.json"  # sentence_bert_config.json; older folders name other backbones
 HASHED_FILES = (
     "*.safetensors",
+    "model.safetensors.index.json",
     "config.json",
     *TOKENIZER_FILES,
-    "merges.txt",
-    "tokenizer_config.json",
+    *TOKENIZER_PARTS,
     "modules.json",
     LENGTH_FILES,
     "config_sentence_transformers.json",
@@ -47,7 +49,11 @@ HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.py")
 
 @dataclass(frozen=True)
 class Layout:
-    """What a model folder says of itself; None where it says nothing."""
+    """What a model folder says of itself; None where it says nothing.
+
+    normalize: vectors have length 1. So do those of a folder without a Normalize module that compares them by cosine,
+    so that the product of two vectors is always the model's own similarity.
+    """
 
     backbone: Path
     pooling: str | None = None
@@ -87,16 +93,17 @@ def read_layout(folder: Path) -> Layout:
         raise ModelError(f"{folder}: modules.json names {sorted(modules)}; known are Transformer, Pooling, Normalize")
     require_model_files(modules["Transformer"])
     settings = next((_read_object(path) for path in sorted(modules["Transformer"].glob(LENGTH_FILES))), {})
-    prompts = _read_object(folder / "config_sentence_transformers.json").get("prompts") or {}
+    said = _read_object(folder / "config_sentence_transformers.json")
+    prompts = _read_prompts(said, folder)
     return Layout(
         backbone=modules["Transformer"],
         pooling=_read_pooling(modules["Pooling"] / "config.json", prompts) if "Pooling" in modules else None,
-        normalize="Normalize" in modules,
-        max_length=settings.get("max_seq_length"),
+        normalize="Normalize" in modules or said.get("similarity_fn_name") not in DOT_PRODUCT,
+        max_length=_read_length(settings, modules["Transformer"]),
         lower_case=bool(settings.get("do_lower_case")),
         prompts={
             "query": prompts.get("query") or "",
-            "passage": prompts.get("passage") or prompts.get("document") or "",
+            "passage": prompts.get("document") or prompts.get("passage") or "",
         },
     )
 
@@ -128,7 +135,7 @@ def write_layout(folder: Path, layout: Layout, width: int) -> None:
             "model_type": "SentenceTransformer",
             "prompts": prompts,
             "default_prompt_name": None,
-            "similarity_fn_name": "cosine",
+            "similarity_fn_name": "cosine" if layout.normalize else "dot",
         },
     )
 
@@ -182,14 +189,31 @@ def _read_pooling(path: Path, prompts: dict[str, str]) -> str:
     if config.get("include_prompt") is False and any(prompts.values()):
         raise ModelError(f"{path}: include_prompt is false; pooling that leaves the prompt out is not supported")
     if "pooling_mode" in config:
-        mode = config["pooling_mode"]
-        chosen = [NEW_POOLING_NAMES[mode]] if mode in NEW_POOLING_NAMES else []
+        modes = config["pooling_mode"] if isinstance(config["pooling_mode"], list) else [config["pooling_mode"]]
+        chosen = [NEW_POOLING_NAMES.get(mode) if isinstance(mode, str) else None for mode in modes]
     else:
         unknown = any(config.get(key) for key in UNKNOWN_POOLING_KEYS)
         chosen = [] if unknown else [name for name, key in OLD_POOLING_KEYS.items() if config.get(key)]
-    if len(chosen) != 1:
+    if len(chosen) != 1 or chosen[0] is None:
         raise ModelError(f"{path}: expected one way of pooling, of {', '.join(OLD_POOLING_KEYS)}; found another")
     return chosen[0]
+
+
+def _read_prompts(said: dict[str, Any], folder: Path) -> dict[str, str]:
+    prompts = said.get("prompts") or {}
+    if not isinstance(prompts, dict) or not all(text is None or isinstance(text, str) for text in prompts.values()):
+        raise ModelError(
+            f"{folder / 'config_sentence_transformers.json'}: expected a text under each name of 'prompts', found "
+            f"{str(prompts)[:80]}"
+        )
+    return prompts
+
+
+def _read_length(settings: dict[str, Any], folder: Path) -> int | None:
+    length = settings.get("max_seq_length")
+    if length is None or isinstance(length, int) and not isinstance(length, bool) and length > 2:
+        return length
+    raise ModelError(f"{folder}: max_seq_length is {length!r}; expected a whole number of tokens, above 2")
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -76,3 +76,13 @@ def test_settings_that_cannot_work_are_refused(averaging, change, said):
 def test_the_output_is_none_of_the_models(averaging):
     with pytest.raises(ConfigError, match="is one of the models"):
         average.run(replace(averaging, output_dir=averaging.model_path[1]))
+
+
+def test_models_of_other_vocabularies_are_refused(averaging):
+    path = Path(averaging.model_path[1]) / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["mice"], vocabulary["weight"] = vocabulary["weight"], vocabulary["mice"]
+    path.write_text(json.dumps(tokenizer))
+    with pytest.raises(ModelError, match="seed1 has another vocabulary"):
+        average.run(averaging)

@@ -165,6 +165,31 @@ def test_no_word_is_said_of_a_difference_on_fewer_than_ten_items(count, word):
     assert (cells["up", "med"].verdict, cells["up", "BIOSSES"].verdict) == (word, word)
 
 
+@pytest.mark.parametrize("sizes", [(1,) * 12, (1, 20), (9, 100), (10, 100)])
+def test_no_word_is_said_where_a_part_has_fewer_than_ten_items(sizes):
+    scores = [
+        TaskScore("t", "ndcg_at_10", mean, "r", tuple(
+            Part(f"test/{place}", tuple(map(str, range(size))), np.full(size, mean)) for place, size in enumerate(sizes)
+        ))
+        for mean in (0.4, 0.6)
+    ]  # fmt: skip
+    cell = compare({"start": scores[:1], "other": scores[1:]}).cells["other", "t"]
+    assert cell.verdict == ("better" if min(sizes) == 10 else "too few to tell")
+
+
+def test_correlations_of_parts_of_two_pairs_have_no_interval():
+    gold, rng = np.array([0.0, 1.0]), np.random.default_rng(0)
+    scores = [
+        TaskScore("t", "cosine_spearman", 0.5, "r", tuple(
+            Part(f"test/{part}", ("0", "1"), rng.random(2), gold) for part in range(30)
+        ))
+        for _ in range(2)
+    ]  # fmt: skip
+    table = compare({"start": scores[:1], "other": scores[1:]})
+    assert table.cells["other", "t"].interval is None and interval_of(scores[0]) is None
+    json.dumps(table.as_dict(), allow_nan=False)
+
+
 def test_a_mean_that_rests_on_one_query_is_not_told_apart():
     before = np.zeros(20)
     after = np.eye(20)[0]

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from transformers import (
 
 from bioemb.blocks import BlockFolder
 from bioemb.checkpoint import save_tensors
-from bioemb.encoder import CHARACTERS, Encoder, prompt_from_instruction
+from bioemb.encoder import CHARACTERS, UNBOUNDED, Encoder, positions, prompt_from_instruction
 from bioemb.encoding import ahead, choose_bf16, encode_texts, encode_to_blocks, token_batches
 from bioemb.errors import ConfigError, DataError, ModelError
 from bioemb.model_folder import Layout, weights_hash
@@ -468,3 +469,29 @@ def test_what_is_made_ahead_comes_in_order_and_one_item_ahead_only():
 def test_an_error_while_making_ahead_reaches_the_caller():
     with pytest.raises(DataError, match="no such"):
         list(ahead(lambda item: (_ for _ in ()).throw(DataError("no such")), [1, 2]))
+
+
+def test_what_another_model_left_of_its_tokenizer_does_not_change_the_one_that_is_saved(tiny_encoder_folder, tmp_path):
+    encoder = Encoder.from_pretrained(tiny_encoder_folder)
+    wanted = encoder.token_ids(SENTENCES, None)
+    (tmp_path / "special_tokens_map.json").write_text('{"cls_token": "[MASK]"}')
+    (tmp_path / "added_tokens.json").write_text('{"aspirin": 7}')
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n")
+    encoder.save(tmp_path)
+    assert not (tmp_path / "added_tokens.json").exists() and not (tmp_path / "vocab.txt").exists()
+    assert Encoder.from_pretrained(tmp_path).token_ids(SENTENCES, None) == wanted
+
+
+def test_a_tokenizer_that_keeps_the_end_of_a_text_is_given_all_of_it(tiny_encoder_folder):
+    encoder = Encoder.from_pretrained(tiny_encoder_folder)
+    encoder.set_max_length(5, 5)
+    encoder.tokenizer.truncation_side = "left"
+    text = "mice " * 1000 + "aspirin statins insulin"
+    assert encoder.token_ids([text], "query") == encoder.token_ids(["aspirin statins insulin"], "query")
+
+
+def test_a_model_without_positions_takes_any_length():
+    backbone = torch.nn.Module()
+    for said in (-1, None, 0):
+        backbone.config = SimpleNamespace(max_position_embeddings=said)
+        assert positions(backbone) == UNBOUNDED

@@ -226,3 +226,9 @@ def test_a_card_that_cannot_be_written_costs_no_scores(config, monkeypatch, log)
     assert "BIOSSES" in evaluate.run(config)
     assert "the scores are not in the model's card" in log.text and "Operation not permitted" in log.text
     assert card_of(config) == CARD
+
+
+def test_a_card_that_is_no_utf_8_is_left_alone_with_a_word(config, folder, log):
+    (folder / "model" / "README.md").write_bytes(CARD.encode() + b"\xff")
+    evaluate.run(config)
+    assert "left alone, it cannot be read as UTF-8" in log.text

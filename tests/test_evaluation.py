@@ -12,10 +12,12 @@ import datasets
 import mteb
 import numpy as np
 import pytest
+import pytrec_eval
 from scipy.stats import spearmanr
 
+from bioemb.encoder import Encoder
 from bioemb.errors import ConfigError, DataError, ModelError
-from bioemb.evaluation import BIOEMB_MEDICAL, BM25, EncoderForMteb, evaluate, find_tasks, hub, read_scores
+from bioemb.evaluation import BIOEMB_MEDICAL, BM25, EncoderForMteb, evaluate, find_tasks, hub, load_model, read_scores
 from bioemb.evaluation.scores import read_settings, scores_folder
 from bioemb.evaluation.task_names import task_label
 from bioemb.records import stable_hash
@@ -511,7 +513,8 @@ def test_bm25_is_lucenes_formula_over_words_without_stop_words_and_plurals():
                 count, documents = own.count(term), sum(term in other for other in words)
                 idf = math.log(1 + (4 - documents + 0.5) / (documents + 0.5))
                 expected += idf * count / (count + 1.2 * (1 - 0.75 + 0.75 * len(own) / length))
-            assert found[query][passage] == pytest.approx(expected, abs=1e-5)
+            assert found[query].get(passage, 0) == pytest.approx(expected, abs=1e-5)
+            assert (passage in found[query]) == bool(set(terms) & set(own))
     assert list(bm25.search(queries, top_k=4, top_ranked={"q": ["d", "a"], "r": []})["q"]) == ["d", "a"]
 
 
@@ -521,6 +524,19 @@ def test_bm25_scores_retrieval_and_has_no_score_elsewhere(tmp_path):
     (score,) = evaluate(BM25(), find_tasks(["BIOSSES", "search"], tmp_path), tmp_path / "saves")
     assert score.task == "search" and set(score.parts[0].ids) == set(relevance)
     assert score.score == pytest.approx(np.mean(score.parts[0].scores), abs=1e-5)
+
+
+@pytest.mark.parametrize("texts", [["number one", "number two"], ["", "x"]])
+def test_bm25_finds_nothing_for_queries_without_words_of_the_passages(tmp_path, texts):
+    corpus = [{"_id": f"d{place}", "text": text} for place, text in enumerate(texts)]
+    (tmp_path / "none" / "qrels").mkdir(parents=True)
+    for name, records in (("corpus", corpus), ("queries", [{"_id": f"q{i}", "text": f"unknown{i}"} for i in range(3)])):
+        (tmp_path / "none" / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    for best in ("d0", "d1"):  # ranked by their ids, one of the two would have a score
+        lines = "".join(f"q{i}\t{best}\t1\n" for i in range(3))
+        (tmp_path / "none" / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{lines}")
+        (score,) = evaluate(BM25(), find_tasks("none", tmp_path), tmp_path / "saves")
+        assert score.score == 0 and len(score.parts[0].ids) == 3
 
 
 def test_bm25_on_real_queries_scores_what_others_report(shared_data, tmp_path):
@@ -539,3 +555,57 @@ def test_a_revision_that_names_no_folder_is_refused(revision):
 )
 def test_a_folder_names_a_model(name, kept):
     assert EncoderForMteb(WordVectors(), name, "r").mteb_model_meta.name == kept
+
+
+def test_bm25_has_a_score_on_a_task_that_is_the_mean_of_searches(tmp_path):
+    (mean,) = find_tasks("CQADupstackRetrieval")
+    for place, task in enumerate(mean.tasks):
+        texts = [f"word{row} {'heart' if (row + place) % 3 else 'lung'}" for row in range(15)]
+        data = {
+            "corpus": datasets.Dataset.from_dict({"id": [f"d{row}" for row in range(15)], "text": texts}),
+            "queries": datasets.Dataset.from_dict({"id": ["q0", "q1"], "text": ["word3 lung", "word7 mice"]}),
+            "relevant_docs": {"q0": {"d3": 1}, "q1": {"d7": 1, f"d{place}": 1}},
+            "top_ranked": None,
+        }
+        task.dataset, task.data_loaded = {"default": {"test": data}}, True
+    (found,) = evaluate(BM25(), [mean], tmp_path / "mean", is_reachable=lambda: False)
+    single = evaluate(BM25(), mean.tasks, tmp_path / "single", is_reachable=lambda: False)
+    assert len({score.score for score in single}) > 1 and not found.parts
+    assert found.score == pytest.approx(np.mean([score.score for score in single]), abs=1e-5)
+
+
+def test_a_model_is_scored_by_the_similarity_that_its_folder_names(tiny_encoder_folder, tmp_path):
+    write_collection(tmp_path / "data", "search")
+    Encoder.from_pretrained(tiny_encoder_folder, pooling="mean", normalize=False).save(tmp_path / "dot")
+    Encoder.from_pretrained(tiny_encoder_folder, pooling="mean", normalize=True).save(tmp_path / "cosine")
+    said = {name: load_model(tmp_path / name).mteb_model_meta.similarity_fn_name.value for name in ("dot", "cosine")}
+    assert said == {"dot": "dot", "cosine": "cosine"}
+    (task,) = find_tasks("search", tmp_path / "data")
+    data = task.dataset["default"]["test"]
+    for name in said:
+        (score,) = evaluate(load_model(tmp_path / name), [task], tmp_path / "saves")
+        encoder = Encoder.from_pretrained(tmp_path / name)
+        passages = [
+            f"{title}\n{text}" if title else text
+            for title, text in zip(data["corpus"]["title"], data["corpus"]["text"], strict=True)
+        ]
+        products = encoder.encode(data["queries"]["text"], kind="query") @ encoder.encode(passages, kind="passage").T
+        run = {
+            query: dict(zip(data["corpus"]["id"], map(float, row), strict=True))
+            for query, row in zip(data["queries"]["id"], products, strict=True)
+        }
+        evaluator = pytrec_eval.RelevanceEvaluator(data["relevant_docs"], {"ndcg_cut.10"})
+        wanted = np.mean([one["ndcg_cut_10"] for one in evaluator.evaluate(run).values()])
+        assert score.score == pytest.approx(wanted, abs=1e-4)
+
+
+def test_subsets_of_a_benchmark_are_refused():
+    with pytest.raises(ConfigError, match="is a benchmark of 12 tasks; name subsets and splits of a task"):
+        find_tasks("MTEB(Medical, v1)[klingon]")
+
+
+def test_a_file_of_pairs_and_a_collection_of_one_name_are_refused(tmp_path):
+    write_pairs(tmp_path, "mine")
+    write_collection(tmp_path, "mine")
+    with pytest.raises(DataError, match="have one name"):
+        find_tasks("mine", tmp_path)

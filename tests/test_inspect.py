@@ -194,3 +194,12 @@ def test_what_is_neither_pairs_nor_examples_is_an_error_with_its_line(tmp_path, 
 def test_a_negative_number_of_examples_is_refused():
     with pytest.raises(ConfigError, match="examples is -1; expected 0 or more"):
         parse(InspectConfig, ["pairs.jsonl", "--examples", "-1"], "bioemb inspect")
+
+
+def test_what_is_shown_cannot_steer_the_terminal(tmp_path, capsys):
+    path = write(
+        tmp_path / "pairs.jsonl", [{"query": "a\x1b]0;title\x07b\u202ec", "document": "d", "kind": "k\x1b[2J"}]
+    )
+    main(["inspect", str(path)])
+    shown = capsys.readouterr().out
+    assert "a ]0;title b c" in shown and "k [2J" in shown and "\x1b" not in shown and "\u202e" not in shown

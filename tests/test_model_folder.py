@@ -80,7 +80,7 @@ def test_the_newer_layout_is_read(folder, mode, pooling):
     put(folder / "1_Pooling" / "config.json", {"embedding_dimension": 32, "pooling_mode": mode, "include_prompt": True})
     put(folder / "sentence_bert_config.json", {"transformer_task": "feature-extraction"})
     put(folder / "config_sentence_transformers.json", {"prompts": {"query": None, "passage": "p: ", "other": "x"}})
-    assert read_layout(folder) == Layout(folder, pooling, False, None, False, {"query": "", "passage": "p: "})
+    assert read_layout(folder) == Layout(folder, pooling, True, None, False, {"query": "", "passage": "p: "})
 
 
 def test_the_oldest_layout_keeps_the_backbone_in_a_folder_of_its_own(folder):
@@ -95,11 +95,36 @@ def test_the_oldest_layout_keeps_the_backbone_in_a_folder_of_its_own(folder):
     )
     put(outer / "1_Pooling" / "config.json", {**OLD_POOLING, "pooling_mode_cls_token": True})
     put(inner / "sentence_roberta_config.json", {"max_seq_length": 9})
-    assert read_layout(outer) == Layout(inner, "cls", False, 9, False, {"query": "", "passage": ""})
+    assert read_layout(outer) == Layout(inner, "cls", True, 9, False, {"query": "", "passage": ""})
     assert Encoder.from_pretrained(outer).max_length["query"] == 9
     before = weights_hash(outer)
     (inner / "model.safetensors").write_bytes(b"other weights")
     assert weights_hash(outer) != before
+
+
+@pytest.mark.parametrize(
+    ("said", "normalize"),
+    [({}, True), ({"similarity_fn_name": "cosine"}, True), ({"similarity_fn_name": "dot"}, False)],
+)
+def test_vectors_have_length_1_but_where_the_folder_compares_them_by_their_products(folder, said, normalize):
+    put_modules(folder, "Transformer", "Pooling")
+    put(folder / "1_Pooling" / "config.json", {**OLD_POOLING, "pooling_mode_mean_tokens": True})
+    put(folder / "config_sentence_transformers.json", said)
+    assert read_layout(folder).normalize is normalize
+
+
+def test_of_two_prompts_for_passages_the_one_counts_that_sentence_transformers_takes(folder):
+    put_modules(folder, "Transformer", "Pooling")
+    put(folder / "1_Pooling" / "config.json", {**OLD_POOLING, "pooling_mode_mean_tokens": True})
+    put(folder / "config_sentence_transformers.json", {"prompts": {"passage": "p: ", "document": "d: "}})
+    assert read_layout(folder).prompts["passage"] == "d: "
+
+
+@pytest.mark.parametrize("name", ["added_tokens.json", "special_tokens_map.json", "model.safetensors.index.json"])
+def test_every_file_that_decides_vectors_is_in_the_hash(folder, name):
+    before = weights_hash(folder)
+    put(folder / name, {})
+    assert weights_hash(folder) != before
 
 
 @pytest.mark.parametrize("pooling", ["cls", "mean", "max", "last"])
@@ -285,3 +310,26 @@ def test_the_hash_changes_with_whatever_changes_vectors_and_with_nothing_else(fo
 
 def test_the_hash_is_of_the_content_and_not_of_the_place(folder, tmp_path):
     assert weights_hash(shutil.copytree(folder, tmp_path / "other name")) == weights_hash(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("1_Pooling/config.json", {"pooling_mode": ["cls", "mean"]}, "expected one way of pooling"),
+        ("1_Pooling/config.json", {"pooling_mode": {"cls": True}}, "expected one way of pooling"),
+        ("config_sentence_transformers.json", {"prompts": ["q: "]}, "expected a text under each name"),
+        (
+            "config_sentence_transformers.json",
+            {"prompts": {"query": 3}},
+            "expected a text under each name of 'prompts'",
+        ),
+        ("sentence_bert_config.json", {"max_seq_length": "512"}, "max_seq_length is '512'; expected a whole number"),
+        ("sentence_bert_config.json", {"max_seq_length": 12.0}, "max_seq_length is 12.0; expected a whole number"),
+        ("sentence_bert_config.json", {"max_seq_length": -1}, "max_seq_length is -1; expected a whole number"),
+    ],
+)
+def test_settings_of_another_shape_are_refused(folder, name, value, said):
+    put_modules(folder, "Transformer", "Pooling")
+    put(folder / "1_Pooling" / "config.json", {**OLD_POOLING, "pooling_mode_mean_tokens": True})
+    put(folder / name, value)
+    assert said in complaint(folder)

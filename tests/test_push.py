@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -214,3 +215,13 @@ def test_a_wrong_token_ends_training_before_it_begins_and_a_failed_push_leaves_t
     with pytest.raises(BioembError, match=r"trained and saved in .*, but not pushed: .* \(`bioemb push --model_path"):
         train.run(config)
     assert (tmp_path / "out" / "model.safetensors").exists() and train.run(config).endswith("nothing to do")
+
+
+def test_an_exported_graph_goes_along(hub, trained, tmp_path, capsys):
+    folder = shutil.copytree(trained, tmp_path / "exported")
+    (folder / "onnx").mkdir()
+    for name in ("model.onnx", "model_quantized.onnx", "notes.txt"):
+        (folder / "onnx" / name).write_text(name)
+    said(capsys, "--model_path", folder, "--repo_id", "me/exported")
+    files = hub.repositories["me/exported"]["files"]
+    assert {*files} == MODEL_FILES | {"onnx/model.onnx", "onnx/model_quantized.onnx"}

@@ -257,6 +257,14 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path, name, content, said, caps
     assert said in errors[-1] and not (tmp_path / "report.html").exists()
 
 
+def test_a_comparison_of_another_program_is_passed_over(tmp_path):
+    write_run(tmp_path)
+    before = write_page(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "comparison.json").write_text("[1, 2]")
+    assert write_page(tmp_path) == before
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(DataError, match="no stage of bioemb has left an output here"):
         write_page(tmp_path)

@@ -23,11 +23,13 @@ from bioemb.blocks import BlockFolder
 from bioemb.config import SearchConfig
 from bioemb.encoder import Encoder
 from bioemb.errors import DataError
+from bioemb.files import write_aside
+from bioemb.log import printable
 from bioemb.mining import NumpySearcher
 from bioemb.stages import search
 from bioemb.stages.search_corpus import distinct_passages, open_corpus
 from bioemb.stages.search_prompt import check_query
-from bioemb.stages.search_text import Answer, Look, mark_words, printable, show, show_beside
+from bioemb.stages.search_text import Answer, Look, mark_words, show, show_beside
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PLAIN = Look(width=80, with_colour=False, full=False)
@@ -64,9 +66,11 @@ def test_passages_that_are_left_out_are_counted(tmp_path, log):
     assert log.messages == ["left out: 2 passages without text, 2 that are there already"]
 
 
-def test_of_a_folder_in_beirs_layout_the_queries_are_no_passages(tmp_path):
-    write_rows(tmp_path / "med" / "corpus.jsonl", [{"_id": "1", "text": "a passage"}])
-    write_rows(tmp_path / "med" / "queries.jsonl", [{"_id": "1", "text": "a query"}])
+@pytest.mark.parametrize("end", ["", ".gz"])
+def test_of_a_folder_in_beirs_layout_the_queries_are_no_passages(tmp_path, end):
+    for name in ("corpus", "queries"):
+        with write_aside(tmp_path / "med" / f"{name}.jsonl{end}") as out:
+            out.write(json.dumps({"_id": "1", "text": "a passage" if name == "corpus" else "a query"}) + "\n")
     assert open_corpus([str(tmp_path / "med")], tmp_path / "work").passages["text"][:] == ["a passage"]
 
 
@@ -211,7 +215,7 @@ def test_colour_changes_no_column_and_marks_whole_words_only():
 
 
 def test_a_passage_cannot_steer_the_terminal():
-    assert printable("a\x1b[2Jb\r\nc\x07\u009bd\ud800") == "a [2Jb c d"
+    assert printable("a\x1b[2Jb\r\nc\x07\u009bd\ud800 e\u202ef\u2066g") == "a [2Jb c d e f g"
 
 
 # How queries come in

@@ -3,7 +3,7 @@
 from datasets import Dataset
 from mteb import get_task
 
-from bioemb.evaluation import EvaluationText, evaluation_texts
+from bioemb.evaluation import EvaluationText, evaluation_texts, find_tasks
 
 
 def texts_of(name: str, data: dict) -> list[tuple[str, str]]:
@@ -53,3 +53,18 @@ def test_a_task_has_only_the_subsets_and_splits_that_are_asked_for():
         EvaluationText("PublicHealthQA", "queries", "english query"),
         EvaluationText("PublicHealthQA", "documents", "english passage"),
     ]
+
+
+def test_a_task_whose_own_loading_leaves_the_older_layout_gives_its_texts(monkeypatch):
+    rows = Dataset.from_dict({"question": ["q one?", "q two?"], "answer": ["a one", "a two"]})
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: rows)
+    (task,) = find_tasks("PublicHealthQA[english]")
+    found = list(evaluation_texts([task], is_reachable=lambda: True))
+    assert [(each.side, each.text) for each in found] == [
+        ("queries", "q one?"), ("queries", "q two?"), ("documents", "a one"), ("documents", "a two")
+    ]  # fmt: skip
+
+
+def test_classes_give_their_texts_and_not_the_names_of_the_classes():
+    rows = {"text": ["I was charged twice"], "label": [3], "label_text": ["payment"], "intent": ["payment"]}
+    assert texts_of("Banking77Classification", {"test": Dataset.from_dict(rows)}) == [("texts", "I was charged twice")]

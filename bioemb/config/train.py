@@ -101,7 +101,9 @@ class TrainConfig:
         "pooling; `auto` reads it from the model folder", "auto", choices=POOLING_CHOICES
     )
     normlized: bool | None = flag(
-        "vectors of length 1 (default: as the model folder says, else yes)", None, also=("normalize_embeddings",)
+        "vectors of length 1 (default: yes, but where the model's folder compares by dot products)",
+        None,
+        also=("normalize_embeddings",),
     )
     dropout: float | None = flag(
         "share dropped in training, `none` for the model's own; 0 makes a run independent of the number of processes "
@@ -114,9 +116,7 @@ class TrainConfig:
     lora_alpha: float = flag("an adapter's share is this over its rank", 16.0)
     lora_dropout: float = flag("share of an adapter's input dropped in training", 0.0)
     target_modules: tuple[str, ...] = flag("names of the layers that get one (default: all linear ones)", ())
-    gradient_checkpointing: bool = flag(
-        "less memory, a third more work", False, also=("activation_checkpointing",)
-    )
+    gradient_checkpointing: bool = flag("less memory, a third more work", False, also=("activation_checkpointing",))
     torch_compile: bool = flag(
         "compile the encoder with torch.compile: a minute or more at the start, then faster steps; needs a C++ "
         "compiler on a CPU, Triton on a GPU",

@@ -15,10 +15,13 @@ K1, B = 1.2, 0.75  # Lucene's
 
 
 class BM25:
-    """Lucene's BM25 over lower-cased words of two characters and more, without English stop words, stemmed."""
+    """Lucene's BM25 over lower-cased words of two characters and more, without English stop words, stemmed.
+
+    As in Lucene a passage that shares no word with the query is not found; ranked, it would be by its id alone.
+    """
 
     def __init__(self):
-        revision = f"bm25s-{version('bm25s')}-k1-{K1}-b-{B}-stemmed"
+        revision = f"bm25s-{version('bm25s')}-k1-{K1}-b-{B}-stemmed-found"
         self.mteb_model_meta = describe_model(BM25_NAME, revision, framework=[])
         self.settings = {"bm25s": version("bm25s"), "k1": K1, "b": B}
         self._ids: list[str] = []
@@ -28,24 +31,30 @@ class BM25:
         """Index the passages of a task (columns id, text and perhaps title)."""
         titles = corpus["title"] if "title" in corpus.column_names else [""] * len(corpus)
         texts = [f"{title or ''} {text}" for title, text in zip(titles, corpus["text"], strict=True)]
-        self._ids = list(corpus["id"])
-        self._index = bm25s.BM25(k1=K1, b=B)
-        self._index.index(_words(texts), show_progress=False)
+        words = _words(texts)
+        self._ids = list(corpus["id"]) if words.vocab else []  # bm25s takes no texts without words
+        if self._ids:
+            self._index = bm25s.BM25(k1=K1, b=B)
+            self._index.index(words, show_progress=False)
 
     def search(
         self, queries: Dataset, *, top_k: int, top_ranked: dict[str, list[str]] | None = None, **_: Any
     ) -> dict[str, dict[str, float]]:
-        """The `top_k` best passages of each query with their scores, {query id: {passage id: score}}.
+        """The `top_k` best passages found for each query with their scores, {query id: {passage id: score}}.
 
         top_ranked: of each query, the passages to choose from (reranking tasks).
         """
+        if not self._ids:
+            return {query: {} for query in queries["id"]}
         k = len(self._ids) if top_ranked else min(top_k, len(self._ids))
         rows, scores = self._index.retrieve(_words(queries["text"]), k=k, show_progress=False)  # [q, k], falling
         found = {}
         for query, own_rows, own_scores in zip(queries["id"], rows, scores, strict=True):
-            ranked = {self._ids[row]: float(score) for row, score in zip(own_rows, own_scores, strict=True)}
+            ranked = {
+                self._ids[row]: float(score) for row, score in zip(own_rows, own_scores, strict=True) if score > 0
+            }
             if top_ranked:
-                ranked = {passage: ranked[passage] for passage in top_ranked.get(query, [])}
+                ranked = {passage: ranked[passage] for passage in top_ranked.get(query, []) if passage in ranked}
             found[query] = ranked
         return found
 

@@ -77,6 +77,8 @@ def statistic(scores: np.ndarray, gold: np.ndarray | None, weights: np.ndarray) 
 def _interval(means: np.ndarray, scores: Sequence[np.ndarray], gold: Sequence[np.ndarray | None]) -> Interval:
     is_mean = all(part is None for part in gold)
     tail = expanded_tail([len(part) for part in scores]) if is_mean else TAIL
+    if np.isnan(means).all():
+        return Interval(np.nan, np.nan)
     low, high = np.nanquantile(means, (tail, 1 - tail))
     return Interval(float(low), float(high))
 

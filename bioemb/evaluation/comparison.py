@@ -21,13 +21,13 @@ class Cell(NamedTuple):
     score: float
     difference: float | None = None
     interval: Interval | None = None  # None as well where the task has no single queries or pairs
-    items: int = 0  # queries or pairs that the interval was drawn from
+    items: int = 0  # queries or pairs of the smallest part that the interval was drawn from
 
     @property
     def verdict(self) -> str:
         """`better` or `worse` when the whole 95 % interval is on one side of zero, else `not told apart`.
 
-        `too few to tell` below `ENOUGH_ITEMS` queries or pairs, whatever the interval.
+        `too few to tell` where a part has less than `ENOUGH_ITEMS` queries or pairs, whatever the interval.
         """
         if self.interval is None:
             return ""
@@ -133,7 +133,8 @@ def interval_of(score: TaskScore, *, resamples: int = 10_000, seed: int = 0) -> 
     if not score.parts:
         return None
     gold = [part.gold for part in score.parts]
-    return score_interval([part.scores for part in score.parts], gold, resamples, _draws(score.task, seed))
+    interval = score_interval([part.scores for part in score.parts], gold, resamples, _draws(score.task, seed))
+    return None if np.isnan(interval).any() else interval
 
 
 def _columns(scores: Iterable[TaskScore]) -> Iterable[Column]:
@@ -159,7 +160,9 @@ def _cell(score: TaskScore, before: TaskScore | None, resamples: int, seed: int)
         resamples,
         _draws(score.task, seed),
     )
-    return Cell(score.score, difference, interval, score.items)
+    if np.isnan(interval).any():  # correlations of parts so small that some samples have none
+        return Cell(score.score, difference)
+    return Cell(score.score, difference, interval, min(len(part.ids) for part in score.parts))
 
 
 def _draws(task: str, seed: int) -> np.random.Generator:

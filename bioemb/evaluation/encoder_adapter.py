@@ -28,17 +28,24 @@ class TextEncoder(Protocol):
 class EncoderForMteb(AbsEncoder):
     """An encoder that `mteb.evaluate` takes."""
 
-    def __init__(self, encoder: TextEncoder, name: str, revision: str, settings: Mapping[str, Any] | None = None):
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        name: str,
+        revision: str,
+        settings: Mapping[str, Any] | None = None,
+        similarity: ScoringFunction = ScoringFunction.COSINE,
+    ):
         """name: as in the results, "org/model"; a folder's last two parts are taken.
 
         revision: whatever decides the vectors, as a hash of the weights (and of settings that are not the model's own);
         mteb returns the old score for a revision that it has seen. settings: the same in words, kept with the scores to
-        tell revisions apart. Raises ConfigError.
+        tell revisions apart. similarity: of vectors, in retrieval. Raises ConfigError.
         """
         if not revision or "/" in revision:
             raise ConfigError(f"revision is {revision!r}; expected a hash of the weights, which names a folder")
         self.encoder, self.settings = encoder, dict(settings or {})
-        self.mteb_model_meta = describe_model(name, revision, similarity_fn_name=ScoringFunction.COSINE)
+        self.mteb_model_meta = describe_model(name, revision, similarity_fn_name=similarity)
 
     def encode(
         self,

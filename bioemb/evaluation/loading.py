@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from mteb.models.model_meta import ScoringFunction
 
 from bioemb.encoder import Encoder
 from bioemb.encoding import choose_bf16
@@ -41,9 +42,11 @@ def load_model(
     encoder.set_max_length(*max_length)
     bf16 = choose_bf16(bf16, encoder.device)
     lengths = [encoder.max_length[kind] for kind in ("query", "passage")]
-    revision = work_key(
-        {"weights": encoder.weights_hash, "lengths": lengths, "bf16": bf16, "pooling": encoder.layout.pooling}
-    )
+    similarity = ScoringFunction.COSINE if encoder.layout.normalize else ScoringFunction.DOT_PRODUCT
+    decides = {"weights": encoder.weights_hash, "lengths": lengths, "bf16": bf16, "pooling": encoder.layout.pooling}
+    if not encoder.layout.normalize:
+        decides["similarity"] = similarity.value
+    revision = work_key(decides)
     if name is None:
         name = f"local/{Path(path).resolve().name}" if Path(path).exists() else str(path)
     settings = {
@@ -51,6 +54,7 @@ def load_model(
         **dict(zip(("query_max_len", "passage_max_len"), lengths, strict=True)),
         "pooling_method": encoder.layout.pooling,
         "bf16": bf16,
+        "similarity": similarity.value,
         **{f"{kind}_prompt": text for kind, text in encoder.layout.prompts.items()},
     }
-    return EncoderForMteb(EncodesAsAsked(encoder, batch_tokens, bf16), name, revision, settings)
+    return EncoderForMteb(EncodesAsAsked(encoder, batch_tokens, bf16), name, revision, settings, similarity)

@@ -11,7 +11,7 @@ from datasets import Dataset
 from mteb import AbsTask, TaskMetadata
 from mteb.abstasks import AbsTaskRetrieval, AbsTaskSTS
 
-from bioemb.errors import ConfigError
+from bioemb.errors import ConfigError, DataError
 from bioemb.evaluation.local_files import read_collection, read_pairs
 from bioemb.files import hash_file
 
@@ -35,8 +35,10 @@ class LocalFiles(NamedTuple):
 
 
 def find_files(name: str, folder: str | Path) -> LocalFiles | None:
-    """FOLDER/NAME.jsonl or FOLDER/NAME/, or None."""
+    """FOLDER/NAME.jsonl or FOLDER/NAME/, or None. Raises DataError where both are there."""
     pairs, collection = Path(folder) / f"{name}.jsonl", Path(folder) / name
+    if pairs.is_file() and (collection / "corpus.jsonl").is_file():
+        raise DataError(f"a file of pairs and a collection, {collection}, have one name; rename one of them", pairs)
     if pairs.is_file():
         return LocalFiles("STS", pairs)
     return LocalFiles("Retrieval", collection) if collection.is_dir() else None

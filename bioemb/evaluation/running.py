@@ -43,7 +43,7 @@ def evaluate(
     Raises ConfigError before anything is run where data cannot be had, DataError and ModelError.
     """
     if isinstance(model, BM25):
-        tasks = [task for task in tasks if isinstance(task, AbsTaskRetrieval)]
+        tasks = [task for task in tasks if _is_retrieval(task)]
     folder = scores_folder(save_folder, model.mteb_model_meta.name, model.mteb_model_meta.revision)
     saved = [None if overwrite else _saved_score(folder, task) for task in tasks]
     may_ask = require_data([task for task, score in zip(tasks, saved, strict=True) if score is None], is_reachable)
@@ -58,6 +58,12 @@ def evaluate(
                 logger.info("%s: %s %s %.4f", model.mteb_model_meta.name, score.task, score.metric, score.score)
             scores.append(score)
     return scores
+
+
+def _is_retrieval(task: AbsTask) -> bool:
+    if isinstance(task, AbsTaskAggregate):
+        return all(map(_is_retrieval, task.tasks))
+    return isinstance(task, AbsTaskRetrieval)
 
 
 def _saved_score(folder: Path, task: AbsTask) -> TaskScore | None:
@@ -92,6 +98,8 @@ def load_data(task: AbsTask) -> None:
         return  # its tasks are loaded one by one
     try:
         task.load_data()
+        if isinstance(task, AbsTaskRetrieval):
+            task.convert_v1_dataset_format_to_v2(num_proc=None)  # what mteb does when it evaluates
     except (OSError, ValueError, DatasetsError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(

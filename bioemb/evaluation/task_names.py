@@ -102,9 +102,12 @@ def _tasks_of(wanted: TaskName, local_data: str | Path | None) -> list[AbsTask]:
     except KeyError:
         pass
     try:
-        return list(mteb.get_benchmark(wanted.name).tasks)
+        tasks = list(mteb.get_benchmark(wanted.name).tasks)
     except KeyError:
         raise ConfigError(_unknown(wanted.name, local_data)) from None
+    if wanted.subsets or wanted.splits:
+        raise ConfigError(f"{wanted.name} is a benchmark of {len(tasks)} tasks; name subsets and splits of a task")
+    return tasks
 
 
 def _restrict(task: AbsTask, wanted: TaskName) -> AbsTask:

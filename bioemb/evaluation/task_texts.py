@@ -11,7 +11,13 @@ from mteb.abstasks.aggregated_task import AbsTaskAggregate
 from bioemb.evaluation.hub import hub_is_reachable, offline, require_data
 from bioemb.evaluation.running import load_data
 
-NO_TEXTS = {"id", "_id", "idx", "label", "labels", "lang", "language", "score", "split", "subset"}  # columns
+NO_TEXTS = {"id", "_id", "idx", "label", "labels", "label_text", "lang", "language", "score", "split", "subset"}
+INPUTS = (
+    "input_column_name",
+    "input1_column_name",
+    "input2_column_name",
+    "column_names",
+)  # a task's own words for its texts
 
 
 class EvaluationText(NamedTuple):
@@ -56,12 +62,13 @@ def _retrieval_texts(task: AbsTask) -> Iterator[tuple[str, str]]:
 
 
 def _other_texts(task: AbsTask) -> Iterator[tuple[str, str]]:
+    inputs = {name for said in INPUTS for name in _strings(getattr(task, said, None))}
     labels = {*NO_TEXTS, getattr(task, "label_column_name", None)}
     for data in _splits(task):
-        for column in data.column_names:
-            if column not in labels:
-                for value in data[column]:
-                    yield from (("texts", text) for text in _strings(value))
+        there = [name for name in data.column_names if name in inputs]
+        for column in there or [name for name in data.column_names if name not in labels]:
+            for value in data[column]:
+                yield from (("texts", text) for text in _strings(value))
 
 
 def _splits(task: AbsTask) -> Iterator[Any]:

@@ -60,16 +60,16 @@ def find_run(folder: str | Path) -> Run:
     paths = [path.with_name(path.name.removesuffix(SUFFIX)) for path in _files(folder, f"*{SUFFIX}")]
     outputs = [Output(path, read_manifest(path)) for path in paths]
     known = [output for output in outputs if output.stage in STAGES]
-    comparisons = [path for path in _files(folder, "comparison.json") if is_comparison(read_object(path))]
+    comparisons = [path for path in _files(folder, "comparison.json") if is_comparison(read_value(path))]
     if not known and not comparisons:
         raise DataError("no stage of bioemb has left an output here (none has a .manifest.json beside it)", folder)
     known.sort(key=lambda output: (STAGES.index(output.stage), output.path))
     return Run(folder, known, comparisons)
 
 
-def is_comparison(value: dict[str, Any]) -> bool:
+def is_comparison(value: Any) -> bool:
     """Whether this is what `bioemb evaluate` writes of models side by side."""
-    return baseline_of(value) is not None and isinstance(value.get("tasks"), list)
+    return isinstance(value, dict) and baseline_of(value) is not None and isinstance(value.get("tasks"), list)
 
 
 def baseline_of(comparison: dict[str, Any]) -> Any:
@@ -80,10 +80,16 @@ def baseline_of(comparison: dict[str, Any]) -> Any:
 def read_object(path: Path) -> dict[str, Any]:
     """One JSON object. Raises DataError for anything else."""
     with expecting(path):
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_value(path)
         if not isinstance(value, dict):
             raise ValueError(f"expected an object, got a {type(value).__name__}")
     return value
+
+
+def read_value(path: Path) -> Any:
+    """What a file of JSON holds. Raises DataError."""
+    with expecting(path):
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -49,6 +49,8 @@ def _kin(name: str, first: Encoder) -> Encoder:
         )
     if (encoder.layout.pooling, encoder.layout.normalize) != (first.layout.pooling, first.layout.normalize):
         raise ModelError(f"{name} pools or normalises otherwise than {first.source}; average trainings from one start")
+    if encoder.tokenizer.get_vocab() != first.tokenizer.get_vocab():
+        raise ModelError(f"{name} has another vocabulary than {first.source}; average trainings from one start")
     return encoder
 
 

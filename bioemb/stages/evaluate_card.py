@@ -24,7 +24,11 @@ def update_card(
     others is left alone, with a word, and so is one that cannot be written, with a warning: the scores are kept anyway.
     """
     path = folder / "README.md"
-    card = path.read_text(encoding="utf-8") if path.is_file() else ""
+    try:
+        card = path.read_text(encoding="utf-8") if path.is_file() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        logger.warning("%s: left alone, it cannot be read as UTF-8: %s", path, error)
+        return
     if not is_ours(card):
         if path.is_file():
             logger.info("%s: left alone, no card of bioemb's (no tag %r in its metadata)", path, TAGS[0])

@@ -18,7 +18,7 @@ import numpy as np
 from bioemb.config import InspectConfig
 from bioemb.errors import DataError
 from bioemb.files import RECORD_SUFFIXES, Located, list_files, read_records, text_field
-from bioemb.log import progress
+from bioemb.log import printable, progress
 from bioemb.records import same_text_key, stable_hash
 
 FIELDS = {"kinds": "kind", "languages": "language", "licenses": "license", "sections": "section"}  # name: key
@@ -143,8 +143,8 @@ def count(counter: Counter, value: Any) -> str:
 
 
 def cut(text: str, characters: int) -> str:
-    """A text in one line of at most so many characters."""
-    line = " ".join(text[: 4 * characters].split())
+    """A text in one line of at most so many characters, without signs that steer a terminal."""
+    line = printable(text[: 4 * characters])
     return line if len(line) <= characters else line[: characters - 1] + "…"
 
 

@@ -18,13 +18,13 @@ from bioemb.blocks import BlockFolder
 from bioemb.config import SearchConfig
 from bioemb.encoder import Encoder
 from bioemb.encoding import choose_bf16, encode_to_blocks
-from bioemb.log import is_first_process, logger
+from bioemb.log import is_first_process, logger, printable
 from bioemb.manifest import work_folder, work_key
 from bioemb.mining.search import merge_keys, pack
 from bioemb.stages.evaluate import model_names
 from bioemb.stages.search_corpus import Corpus, open_corpus
 from bioemb.stages.search_prompt import check_query, converse
-from bioemb.stages.search_text import Answer, Look, fit, printable, show, show_beside
+from bioemb.stages.search_text import Answer, Look, fit, show, show_beside
 
 BLOCK_ROWS = 4096  # passages encoded before they are on disk, and searched at once
 

@@ -78,8 +78,8 @@ def distinct_passages(files: Sequence[Path]) -> Iterator[tuple[str, str]]:
 
 def _files_of(path: Path) -> list[Path]:
     """The files of an entry; of a folder in BEIR's layout the passages alone."""
-    is_beir = path.is_dir() and (path / "corpus.jsonl").is_file()
-    return [path / "corpus.jsonl"] if is_beir else list_files(path, (*RECORD_SUFFIXES, *TEXT_SUFFIXES))
+    corpora = sorted(path.glob("corpus.jsonl*")) if path.is_dir() else []
+    return corpora[:1] or list_files(path, (*RECORD_SUFFIXES, *TEXT_SUFFIXES))
 
 
 def _passages_of(path: Path) -> Iterator[tuple[str, str]]:

@@ -2,10 +2,11 @@
 
 import re
 import textwrap
-import unicodedata
 from collections.abc import Sequence
 from itertools import zip_longest
 from typing import NamedTuple
+
+from bioemb.log import printable
 
 SHOWN_LINES = 4  # of a passage
 GAP = "  │  "  # between two columns
@@ -53,11 +54,6 @@ def show_beside(
         for one, other in zip_longest(*cells, fillvalue=""):
             lines.append(f"{_pad(one, width)}{GAP}{other}".rstrip())
     return "\n".join(lines)
-
-
-def printable(text: str) -> str:
-    """A text in one line, without what would steer a terminal."""
-    return " ".join("".join(" " if unicodedata.category(sign) in ("Cc", "Cs") else sign for sign in text).split())
 
 
 def mark_words(line: str, query: str) -> str:
