@@ -38,10 +38,10 @@ def cached_backward(
         states.append(RandomState())
         with unsynced(), torch.set_grad_enabled(number >= again):
             vectors.append(embed(sub_batch))
-    after = RandomState()
     cached = torch.cat([some.detach() for some in vectors]).requires_grad_()
     loss = loss_of(cached)
     backward(loss)
+    after = RandomState()  # the loss may have drawn, too
     gradients = cached.grad.split([len(some) for some in vectors])
     with unsynced():
         while len(vectors) > again:

@@ -16,6 +16,7 @@ from bioemb.data.hold_out import positive_identities
 from bioemb.distributed import gather, sum_over_processes, world
 from bioemb.encoder import Encoder
 from bioemb.encoding import encode_ids
+from bioemb.errors import ModelError
 
 QUERIES_AT_A_TIME = 256
 METRICS = ("mrr", "recall@1", "recall@10")
@@ -72,13 +73,16 @@ def evaluate(encoder: Encoder, held_out: HeldOut, bf16: bool = False) -> dict[st
     """METRICS, 0 to 1, means over the queries: the same on every process, each of which does its share of the work.
 
     mrr: 1 / rank of the first positive. recall@k: the share of a query's positives among its k closest passages.
-    Of passages as close as a positive, all that are none rank before it.
+    Of passages as close as a positive, all that are none rank before it. Raises ModelError on every process where
+    vectors are not finite, which would be neither closer nor less close than others.
     """
     rank, processes = world()
     passages = np.array_split(np.arange(len(held_out.passages)), processes)[rank]
     prompts = [held_out.passage_prompts[i] for i in passages]
     ids = encoder.token_ids([held_out.passages[i] for i in passages], "passage", prompts)
     passage_vectors, _ = gather(encode_ids(encoder, ids, bf16=bf16))  # [m, d]
+    if not passage_vectors.isfinite().all():
+        raise ModelError("the vectors of held-out passages are not finite: the training has diverged; lower the rate")
     mine = np.array_split(np.arange(len(held_out.queries)), processes)[rank]
     ids = encoder.token_ids([held_out.queries[i] for i in mine], "query", [held_out.prompts[i] for i in mine])
     query_vectors = encode_ids(encoder, ids, bf16=bf16)

@@ -11,7 +11,7 @@ from bioemb import checkpoint
 from bioemb.averaging import MovingAverage, average_with
 from bioemb.encoder import Encoder
 from bioemb.engines import Engine
-from bioemb.errors import ConfigError
+from bioemb.errors import ConfigError, ModelError
 from bioemb.held_out import Best
 from bioemb.lora import adapter_tensors, load_adapters, merged
 from bioemb.losses import Loss
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 
 SHARDED = ("FSDP", "DEEPSPEED")  # weights or the optimiser's state are spread over the processes
 OWN_LOOP = ("MEGATRON_LM",)  # accelerate's backward does nothing
+
+
+def require_finite(encoder: Encoder) -> None:
+    """Raises ModelError for a weight that is infinite or not a number."""
+    bad = [name for name, weight in encoder.named_parameters() if not weight.isfinite().all()]
+    if bad:
+        raise ModelError(
+            f"the training has diverged: {len(bad)} of the weights are no longer finite (first {bad[0]}), and are not "
+            "saved; lower the learning rate and go on from the last checkpoint, or start again"
+        )
 
 
 class RunState(NamedTuple):
@@ -47,14 +57,17 @@ class RunState(NamedTuple):
     def whole(self) -> Encoder | None:
         """The encoder to save, with adapters merged; a call for all processes.
 
-        Where they share the weights, these are gathered on the first process, and the others get None.
+        Where they share the weights, these are gathered on the first process, and the others get None. Raises
+        ModelError for weights that are not finite: what was saved before stays.
         """
         if not self.is_sharded:
+            require_finite(self.encoder)
             return merged(self.encoder)
         weights = self.engine.weights()
         if not self.accelerator.is_main_process:
             return None
         self.unsharded.load_state_dict(weights, strict=False)  # what is not trained may be missing
+        require_finite(self.unsharded)
         return self.unsharded
 
     def save(self, folder: Path, step: int) -> None:

@@ -137,15 +137,15 @@ class Trainer:
     def step(self, batches: list[Batch], queries: list[int], interrupted: bool = False) -> tuple[float, bool]:
         """One update from the batches of this process; `queries` counts each batch's queries over all processes.
 
-        Returns the loss, the mean over all queries, and whether any process was interrupted. Raises ModelError
-        where the loss or its gradient is not finite; the weights are what they were then.
+        Returns the loss, the mean over the queries of a batch and over the batches, and whether any process was
+        interrupted. Raises ModelError where the loss or its gradient is not finite: the weights are as before.
         """
         total = torch.zeros(2, device=self.accelerator.device)
         total[1] = float(interrupted)
         for number, (batch, everywhere) in enumerate(zip(batches, queries, strict=True), start=1):
             scale = self.accelerator.num_processes * len(batch.queries) / everywhere  # DDP takes the plain mean
             with self.engine.unsynced() if number < len(batches) else nullcontext():
-                loss = self._backward(batch, scale / len(batches))
+                loss = self._backward(batch, scale / len(batches), everywhere // self.accelerator.num_processes)
             total[0] += loss / self.accelerator.num_processes
         loss, interruptions = sum_over_processes(total).tolist()
         self._check_finite("loss", loss, batches)
@@ -175,10 +175,13 @@ class Trainer:
         self.done = self.state.load(folder)
         self.log.cut_after(self.done)
 
-    def _backward(self, batch: Batch, scale: float) -> Tensor:
-        """Accumulate the gradient of `scale` times this process's loss; returns that number."""
+    def _backward(self, batch: Batch, scale: float, fewest: int) -> Tensor:
+        """Accumulate the gradient of `scale` times this process's loss; returns that number.
+
+        fewest: queries of the process that has the fewest of them.
+        """
         texts = batch.queries + batch.passages
-        sub_batches, keep = self._plan(texts, len(batch.queries))
+        sub_batches, keep = self._plan(texts, len(batch.queries), fewest)
         place = torch.from_numpy(np.argsort(np.concatenate(sub_batches)))  # of each text among the sub-batches
 
         def loss_of(vectors: Tensor) -> Tensor:
@@ -207,13 +210,13 @@ class Trainer:
             keep,
         )
 
-    def _plan(self, texts: list[list[int]], queries: int) -> tuple[list["np.ndarray"], int]:
+    def _plan(self, texts: list[list[int]], queries: int, fewest: int) -> tuple[list["np.ndarray"], int]:
         """The rows of each sub-batch, and how many of the last ones keep their graph."""
         size, lengths = self.config.sub_batch_size, [len(ids) for ids in texts]
         if self.state.is_sharded:  # every process must run the model equally often
             parts = ceil(self.config.per_device_train_batch_size / size) if size else 1
             order = np.argsort(-np.array(lengths), kind="stable")
-            return np.array_split(order, min(parts, queries)), 0 if size else 1
+            return np.array_split(order, min(parts, fewest)), 0 if size else 1
         return plan_sub_batches(lengths, self.encoder.batch_tokens, sum(lengths) * size // queries if size else None)
 
     def _loss(self, query: Tensor, passages: Tensor, batch: Batch) -> Tensor:
@@ -224,10 +227,18 @@ class Trainer:
         return require_scalar(self.loss(query, passages, targets), self.loss)
 
     def _share_loss_gradients(self) -> None:
-        """Average the gradients of the loss's own parameters, which DDP does not know of."""
+        """Average the gradients of the loss's own parameters, which DDP does not know of.
+
+        A loss may use a parameter on some processes only; where none does, it has no gradient.
+        """
         for parameter in self.loss.parameters() if isinstance(self.loss, nn.Module) else ():
-            if parameter.grad is not None:
-                parameter.grad = sum_over_processes(parameter.grad) / self.accelerator.num_processes
+            if not parameter.requires_grad:
+                continue
+            used = parameter.grad is not None
+            gradient = parameter.grad if used else torch.zeros_like(parameter)
+            total = sum_over_processes(torch.cat([gradient.flatten(), gradient.new_tensor([float(used)])]))
+            if total[-1] > 0:
+                parameter.grad = total[:-1].view_as(parameter) / self.accelerator.num_processes
 
     def _check_finite(self, what: str, value: float, batches: list[Batch]) -> None:
         if not isfinite(value):

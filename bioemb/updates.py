@@ -1,5 +1,6 @@
 """Which batches make which update of a training run, on which process: the same rows however the run was cut up."""
 
+import signal
 from collections.abc import Iterator
 from math import ceil
 
@@ -63,9 +64,15 @@ class Updates:
                 batch_sampler=[[(int(turn), int(row)) for turn, row in keys] for keys in mine],
                 collate_fn=self.collator,
                 num_workers=self.config.dataloader_num_workers,
+                worker_init_fn=_outlast_sigterm,
                 generator=torch.Generator(),  # not the one that dropout draws from: resuming makes a new loader
             )
         )
+
+
+def _outlast_sigterm(_: int) -> None:
+    """A signal to the whole group ends the trainer when it has saved, and then its workers."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 class _Keys:

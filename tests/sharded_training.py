@@ -1,6 +1,6 @@
 """Train with weights that torch's `fully_shard` spreads over gloo processes: what accelerate does on GPUs only.
 
-torchrun --nproc_per_node 2 tests/sharded_training.py FOLDER ENCODER
+torchrun --nproc_per_node 2 tests/sharded_training.py FOLDER ENCODER QUERIES ROWS
 """
 
 import logging
@@ -41,9 +41,9 @@ class ShardingAccelerator(Accelerator):
 
 
 if __name__ == "__main__":
-    folder, encoder = map(Path, sys.argv[1:])
-    config = small_run(folder, encoder)
-    config = replace(config, per_device_train_batch_size=2, negatives_cross_device=True, sub_batch_size=1)
+    folder, encoder, queries, rows = *map(Path, sys.argv[1:3]), *map(int, sys.argv[3:])
+    config = small_run(folder, encoder, rows)
+    config = replace(config, per_device_train_batch_size=queries, negatives_cross_device=True, sub_batch_size=1)
     run_state.SHARDED = trainer.SHARDED = ("MULTI_CPU",)
     train.make_accelerator = lambda config: ShardingAccelerator(cpu=True)
     train.check_sharded = lambda config, accelerator, loss: None

@@ -184,3 +184,12 @@ def test_short_positives_stay_as_they_are():
     text = "x" * (SHORTEST_SHUFFLED - 2) + " y"
     assert set(shuffled(1.0, 50, text)[0]) == {text}
     assert set(shuffled(1.0, 50, text + "z")[0]) != {text + "z"}
+
+
+def test_a_negative_that_reads_as_a_positive_of_its_row_has_the_rows_identity():
+    row = {**rows_of(0)[0], "pos": ["one", "two"], "neg": ["Two.", "three", "ONE"], "identity": 7}
+    for given in (None, [1, 2, 3]):
+        batch = collated([{**row, "neg_identities": given}], [(0, 0)], 4)
+        by_text = dict(zip((read(ids)["text"] for ids in batch.passages), batch.passage_identity.tolist(), strict=True))
+        assert {by_text["Two."], by_text["ONE"]} == {7}
+        assert by_text["three"] == (passage_identity("three") if given is None else 2)

@@ -346,3 +346,13 @@ def test_equal_passages_share_an_identity_and_others_do_not():
     identities = {passage_identity(f"passage {i}") for i in range(1000)}
     assert len(identities) == 1000 and all(0 <= identity < 2**63 for identity in identities)
     assert np.array(list(identities), np.int64).min() >= 0
+
+
+def test_rows_with_an_identity_whose_negatives_have_none_are_counted_and_named(tmp_path, log):
+    rows = [{"query": "a", "pos": ["b"], "neg": ["c"], "identity": 5}, {**ROWS[0], "identity": None}]
+    load(tmp_path, *rows, {"query": "d", "pos": ["e"], "neg": [], "identity": 6}, group_size=2)
+    said = f"1 of 3 rows have an identity, and negatives without (first: {tmp_path}/train.jsonl, line 1): a positive"
+    assert said in log.text
+    log.clear()
+    load(tmp_path, {**rows[0], "neg_identities": [8]}, group_size=2)
+    assert "negatives without" not in log.text

@@ -67,3 +67,19 @@ def test_a_scaled_backward_scales_the_whole_gradient():
     cached_backward(scaled, inputs, contrast, scaled_backward)
     for one, other in zip(plain.parameters(), scaled.parameters(), strict=True):
         torch.testing.assert_close(8 * one.grad, other.grad)
+
+
+@pytest.mark.parametrize("keep", [0, 1])
+def test_a_loss_that_draws_goes_on_drawing_as_in_one_pass(keep):
+    inputs = torch.randn(12, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).split(4)
+
+    def noisy(vectors: torch.Tensor) -> torch.Tensor:
+        return contrast(vectors + torch.randn_like(vectors))
+
+    losses = []
+    for step in (lambda model: noisy(torch.cat([model(some) for some in inputs])).item(),
+                 lambda model: cached_backward(model, inputs, noisy, keep=keep).item()):  # fmt: skip
+        model = make_model().eval()  # without dropout nothing but the loss draws
+        torch.manual_seed(5)
+        losses.append([step(model) for _ in range(3)])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-12) and len(set(losses[1])) == 3

@@ -31,19 +31,21 @@ def sharing(monkeypatch):
         monkeypatch.setattr(module, "SHARDED", ("NO",))
 
 
-def test_sharded_processes_train_as_one_with_the_doubled_batch(config, tiny_encoder_folder):
+@pytest.mark.parametrize(("queries", "rows"), [(2, 14), (4, 13)])  # of the last 5 of 13 one process has 3, one 2
+def test_sharded_processes_train_as_one_with_the_doubled_batch(tmp_path, tiny_encoder_folder, queries, rows):
+    folder = tmp_path
+    config = replace(small_run(folder, tiny_encoder_folder, rows), per_device_train_batch_size=2 * queries)
     train.run(config)
-    folder = Path(config.output_dir).parent
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--rdzv_backend", "c10d"]
     program = Path(__file__).with_name("sharded_training.py")
     done = subprocess.run(
-        [*launch, "--rdzv_endpoint", "127.0.0.1:0", str(program), str(folder), str(tiny_encoder_folder)],
+        [*launch, "--rdzv_endpoint", "127.0.0.1:0", *map(str, (program, folder, tiny_encoder_folder, queries, rows))],
         capture_output=True,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    for place in ("", "/checkpoint-6"):
+    for place in ("", "/checkpoint-3"):
         assert_equal_weights(f"{config.output_dir}{place}", f"{folder}/sharded{place}", atol=1e-5)
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import naive_losses as naive
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -226,6 +227,12 @@ def test_a_guide_that_is_the_model_itself_judges_as_the_model_does(config):
     plain = first_loss(config)
     assert guided == pytest.approx(own, abs=1e-5)
     assert abs(plain - own) > 1e-3  # the margin leaves something out
+
+
+def test_a_guides_vectors_have_length_1_whatever_its_folder_says(config, tmp_path):
+    Encoder.from_pretrained(config.model_name_or_path, pooling="mean", normalize=False).save(tmp_path / "guide")
+    vectors = train._load_guide(str(tmp_path / "guide"), config).encode(["drug dose", "heart"])
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
 def test_two_processes_with_a_guide_an_average_and_bare_rows_train_as_one(config):

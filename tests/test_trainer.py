@@ -1,15 +1,23 @@
 """The trainer against a loop written out by hand, against itself resumed, and against two processes."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
-from math import inf
+from math import inf, nan
 from pathlib import Path
 from shutil import copyfile, rmtree
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from training_runs import (
+    REPOSITORY,
     WORDS,
     assert_equal_weights,
     read_lines,
@@ -17,6 +25,8 @@ from training_runs import (
     run_on_two_processes,
     small_run,
     weights,
+    words_of,
+    write_examples,
 )
 
 from bioemb import checkpoint
@@ -76,7 +86,7 @@ def test_the_log_counts_each_token_once_and_the_padding(config, monkeypatch, cha
     seen = []
     whole = Trainer._backward
     monkeypatch.setattr(
-        Trainer, "_backward", lambda self, batch, scale: (seen.append(batch), whole(self, batch, scale))[1]
+        Trainer, "_backward", lambda self, batch, *rest: (seen.append(batch), whole(self, batch, *rest))[1]
     )
     monkeypatch.setattr(Window, "summary", lambda self: {"loss": 0.0, "tokens_per_second": 0, "peak_memory_mb": 0})
     train.run(replace(config, **changes))
@@ -330,3 +340,73 @@ def test_a_loss_of_ones_own_that_learns_from_scores_wants_them_of_every_row(conf
     config = replace(config, temperature=0.02, train_data=(str(data),), loss="scored:loss", knowledge_distillation=True)
     with pytest.raises(DataError, match="line 2.*neg"):
         train.run(config)
+
+
+DIVERGED = {"learning_rate": 1e38, "lr_scheduler_type": "constant", "max_steps": 1}
+
+
+@pytest.mark.parametrize(("held_out", "said"), [(0.0, "weights are no longer finite"), (0.2, "are not finite")])
+def test_weights_that_diverged_in_the_last_update_are_neither_scored_nor_saved(config, held_out, said):
+    with pytest.raises(ModelError, match=said):
+        train.run(replace(config, **DIVERGED, eval_share=held_out))
+    assert not (Path(config.output_dir) / "model.safetensors").exists()
+    assert not checkpoint.list_checkpoints(config.output_dir)
+
+
+def test_no_checkpoint_is_written_of_weights_that_diverged(config):
+    with pytest.raises(ModelError, match="weights are no longer finite .* are not saved"):
+        train.run(replace(config, **DIVERGED | {"max_steps": 3}, save_steps=1))
+    assert not checkpoint.list_checkpoints(config.output_dir)
+
+
+def test_a_parameter_of_the_loss_that_one_process_uses_has_its_share_of_the_gradient(monkeypatch):
+    here, there = nn.ParameterDict(), {}
+    for name, own, other in (("both", 3.0, 5.0), ("here", 4.0, None), ("there", None, 6.0), ("none", None, None)):
+        here[name] = nn.Parameter(torch.ones(2, 2))
+        here[name].grad = None if own is None else torch.full((2, 2), own)
+        there[name] = [*[0.0 if other is None else other] * 4, float(other is not None)]
+    here["frozen"] = nn.Parameter(torch.ones(2), requires_grad=False)
+    waiting = iter(there.values())  # a process that did not ask for one of them would wait for ever
+    monkeypatch.setattr("bioemb.trainer.sum_over_processes", lambda mine: mine + torch.tensor(next(waiting)))
+    two = SimpleNamespace(loss=here, accelerator=SimpleNamespace(num_processes=2))
+    Trainer._share_loss_gradients(two)
+    found = {name: parameter.grad for name, parameter in here.items()}
+    assert {name: None if grad is None else grad.unique().tolist() for name, grad in found.items()} == {
+        "both": [4.0], "here": [2.0], "there": [3.0], "none": None, "frozen": None
+    }  # fmt: skip
+    assert next(waiting, None) is None
+
+
+def test_the_same_files_to_train_on_and_to_evaluate_on_are_another_run(config, tmp_path):
+    a, b, c = (str(write_examples(tmp_path / f"{name}.jsonl", 12, seed)) for seed, name in enumerate("abc"))
+    config = replace(config, max_steps=2)
+    train.run(replace(config, train_data=(a, b), eval_data=(c,)))
+    with pytest.raises(ConfigError, match="eval_files was 1"):
+        train.run(replace(config, train_data=(a,), eval_data=(b, c)))
+
+
+@pytest.mark.parametrize("name", ["num_train_epochs", "lora_alpha", "false_negative_margin", "learning_rate"])
+def test_what_is_no_number_is_refused(name):
+    with pytest.raises(ConfigError, match=f"{name} is nan; expected"):
+        TrainConfig(output_dir="o", model_name_or_path="m", train_data=("t",), **{name: nan})
+
+
+def test_a_signal_to_the_whole_group_saves_first_with_workers_too(config, tmp_path):
+    config = replace(config, num_train_epochs=500, save_steps=100_000, dataloader_num_workers=2)
+    log = Path(config.output_dir) / "metrics.jsonl"
+    running = subprocess.Popen(
+        [sys.executable, "train.py", *words_of(config)],
+        cwd=REPOSITORY,
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    try:
+        while running.poll() is None and not (log.exists() and len(read_lines(log)) > 3):
+            time.sleep(0.1)
+        os.killpg(running.pid, signal.SIGTERM)
+        said = running.communicate(timeout=60)[1]
+    finally:
+        running.kill()
+    assert running.returncode == 130 and len(checkpoint.list_checkpoints(config.output_dir)) == 1, said

@@ -41,12 +41,12 @@ def read_lines(path: str | Path) -> list[dict]:
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 
-def small_run(folder: Path, encoder: Path) -> TrainConfig:
+def small_run(folder: Path, encoder: Path, rows: int = 14) -> TrainConfig:
     """Eight updates of a tiny encoder on fourteen rows, into folder/out."""
     return TrainConfig(
         output_dir=str(folder / "out"),
         model_name_or_path=str(encoder),
-        train_data=(str(write_examples(folder / "train.jsonl", 14)),),
+        train_data=(str(write_examples(folder / "train.jsonl", rows)),),
         train_group_size=3,
         query_max_len=8,
         passage_max_len=24,
@@ -72,18 +72,23 @@ def assert_equal_weights(one: str | Path, other: str | Path, atol: float) -> Non
         torch.testing.assert_close(first[name], second[name], rtol=0, atol=atol)
 
 
-def run_on_two_processes(config: TrainConfig, output_dir: str) -> None:
-    """The same training by torchrun and train.py, with half a batch on each of two processes."""
-    half = config.per_device_train_batch_size // 2
-    config = replace(config, output_dir=output_dir, per_device_train_batch_size=half, negatives_cross_device=True)
+def words_of(config: TrainConfig) -> list[str]:
+    """The settings as they are typed."""
     words = []
     for each in fields(config):
         value = getattr(config, each.name)
         if value != each.default:
             words += [f"--{each.name}", *(map(str, value) if isinstance(value, tuple) else [str(value)])]
+    return words
+
+
+def run_on_two_processes(config: TrainConfig, output_dir: str) -> None:
+    """The same training by torchrun and train.py, with half a batch on each of two processes."""
+    half = config.per_device_train_batch_size // 2
+    config = replace(config, output_dir=output_dir, per_device_train_batch_size=half, negatives_cross_device=True)
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--rdzv_backend", "c10d"]
     done = subprocess.run(
-        [*launch, "--rdzv_endpoint", "127.0.0.1:0", "train.py", *words],
+        [*launch, "--rdzv_endpoint", "127.0.0.1:0", "train.py", *words_of(config)],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

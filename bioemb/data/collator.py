@@ -93,8 +93,14 @@ class Collator:
 
 
 def _identities(example: dict, texts: list[str], negatives: np.ndarray) -> list[int]:
-    """Of the positive (which is the query's own) and of each negative; a text's hash where the data says nothing."""
+    """Of the positive (which is the query's own) and of each negative; a text's hash where the data says nothing.
+
+    A negative that reads as one of the row's positives is none.
+    """
     own = example["identity"] if example["identity"] is not None else passage_identity(texts[0])
-    given = example["neg_identities"]
-    others = [given[index] for index in negatives] if given else [passage_identity(text) for text in texts[1:]]
+    given, positives = example["neg_identities"], set(map(passage_identity, example["pos"]))
+    others = []
+    for index, text in zip(negatives, texts[1:], strict=True):
+        of_text = passage_identity(text)
+        others.append(own if of_text in positives else given[index] if given else of_text)
     return [own, *others]

@@ -84,7 +84,7 @@ def checked_examples(rows: Iterable[Located], needs: Needs, numbers: dict[Path, 
     """The rows as examples of SCHEMA. Reads on after a bad row and then raises one DataError that names them all."""
     problems: list[DataError] = []
     good = 0
-    short, bare, nameless = _Notice(), _Notice(), _Notice()
+    short, bare, nameless, unknown = _Notice(), _Notice(), _Notice(), _Notice()
     unreadable: list[DataError] = []
     for located in _until_unreadable(rows, unreadable):
         try:
@@ -97,6 +97,8 @@ def checked_examples(rows: Iterable[Located], needs: Needs, numbers: dict[Path, 
             (short if example["neg"] else bare).add(located)
         if example["identity"] is None:
             nameless.add(located)
+        elif example["neg"] and not example["neg_identities"]:
+            unknown.add(located)
         yield {**example, "source": numbers[located.path]}
     if problems or unreadable:
         end = "; what follows was not read" if unreadable else ""
@@ -107,6 +109,7 @@ def checked_examples(rows: Iterable[Located], needs: Needs, numbers: dict[Path, 
     short.say(good, f"fewer than {needs.group_size - 1} negatives", "theirs are repeated within the group")
     if nameless.count < good:
         nameless.say(good, "no identity", "a text of theirs that a row with one has too is a negative of it")
+    unknown.say(good, "an identity, and negatives without", "a positive of another row among them is a negative there")
     bare.say(good, "no negatives", "theirs are the other passages of the batch alone")
 
 

@@ -221,6 +221,10 @@ def _describe(config: TrainConfig, encoder: "Encoder", guide: "Encoder | None", 
     if guide:
         models["guide_model_name_or_path"] = guide.weights_hash
     settings = {**output_settings(config), "processes": processes, "hub_data": names}
+    if config.eval_data:  # files and names stand in one list, those to evaluate on last
+        own = [name for name in config.eval_data if name in local]
+        settings["eval_files"] = len(list_files(own, RECORD_SUFFIXES)) if own else 0
+        settings["eval_hub_data"] = len(config.eval_data) - len(own)
     return describe("train", settings, files, models)
 
 
@@ -272,7 +276,8 @@ def _load_guide(name: str | None, config: TrainConfig) -> "Encoder | None":
         return None
     from bioemb.encoder import Encoder
 
-    guide = Encoder.from_pretrained(name, trust_remote_code=config.trust_remote_code).to_best_device()
+    trust = config.trust_remote_code
+    guide = Encoder.from_pretrained(name, normalize=True, trust_remote_code=trust).to_best_device()  # its cosines count
     longest = guide.layout.max_length
     guide.set_max_length(min(config.query_max_len, longest), min(config.passage_max_len, longest))
     return guide.requires_grad_(False).eval()

@@ -15,7 +15,7 @@ def make_accelerator(config: TrainConfig):
     """The accelerator of this machine: GPUs where there are, else CPU processes over gloo. Raises ConfigError."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
-    from accelerate.utils import InitProcessGroupKwargs
+    from accelerate.utils import GradientAccumulationPlugin, InitProcessGroupKwargs
 
     on_gpu = torch.cuda.is_available()
     device = torch.device("cuda" if on_gpu else "cpu")
@@ -23,6 +23,7 @@ def make_accelerator(config: TrainConfig):
     if precision == "fp16" and not on_gpu:
         precision, name = ("bf16", "bfloat16") if has_bf16(device) else ("no", "float32")
         logger.warning("--fp16 needs a GPU; there is none here, so %s stands in for it", name)
+    uses_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" and on_gpu
     if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" and not on_gpu:
         logger.warning("accelerate runs DeepSpeed on GPUs; there is none here, so training goes on without it")
     _check_tracker(config.report_to)
@@ -35,6 +36,7 @@ def make_accelerator(config: TrainConfig):
             log_with=None if config.report_to == "none" else config.report_to,
             project_dir=config.output_dir,
             kwargs_handlers=[patience],
+            gradient_accumulation_plugin=None if uses_deepspeed else GradientAccumulationPlugin(num_steps=1),
         )
     except (ImportError, ValueError) as error:  # DeepSpeed or its configuration, which are looked for here
         raise ConfigError(f"accelerate: {error}") from error
