@@ -6,6 +6,7 @@ from quality import SEED
 from quality_training import OURS, START
 
 BASE, CHOSEN, FRESH = "base", "recipe", "fresh start"
+AS_MANY = "3 times the queries"  # as many as the trainings of CHOSEN see together
 QUICK = (BASE, "no hard negatives", "0.3 of the start's weights")
 
 
@@ -65,6 +66,8 @@ CASES = {
     "twice as many terms": Recipe(term_weight=2.0),
     "twice the queries": Recipe(times=2),
     "4 times the queries": Recipe(times=4),
+    AS_MANY: Recipe(times=RECIPE.models),
+    f"{AS_MANY}, dropout 0.1": Recipe(times=RECIPE.models, dropout=0.1),
     "mean of 3 trainings, rate 1e-4": Recipe(models=3, learning_rate=1e-4),
     CHOSEN: RECIPE,
     f"{CHOSEN}, 0.3 of the start's weights": replace(RECIPE, start_share=0.3),
@@ -83,7 +86,9 @@ CASES = {
 
 
 PEERS = ("FlagEmbedding", "sentence-transformers")
-BESIDE = [(BASE, peer) for peer in PEERS] + [(CHOSEN, f"{peer}, as many queries") for peer in PEERS]  # ours, theirs
+BESIDE = [(BASE, peer) for peer in PEERS] + [
+    (ours, f"{peer}, as many queries") for ours in (CHOSEN, AS_MANY, f"{AS_MANY}, dropout 0.1") for peer in PEERS
+]  # ours, theirs
 
 
 def trainings_of(case: str, seed: int) -> list[str]:
