@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from math import ceil
 
 import numpy as np
@@ -13,6 +14,8 @@ from bioemb.data.collator import Batch, Collator
 from bioemb.data.sampling import Pool, epoch_batches, share
 from bioemb.errors import ConfigError
 from bioemb.log import logger
+
+OUTLASTED = 60  # seconds that a worker goes on after SIGTERM; without a trainer it ends by itself
 
 
 class Updates:
@@ -58,21 +61,33 @@ class Updates:
 
     def _load(self, batches: list[np.ndarray]) -> Iterator[Batch]:
         mine = (share(rows, self.rank, self.processes) for rows in batches)
-        return iter(
-            DataLoader(
-                _Keys(),
-                batch_sampler=[[(int(turn), int(row)) for turn, row in keys] for keys in mine],
-                collate_fn=self.collator,
-                num_workers=self.config.dataloader_num_workers,
-                worker_init_fn=_outlast_sigterm,
-                generator=torch.Generator(),  # not the one that dropout draws from: resuming makes a new loader
-            )
+        loader = DataLoader(
+            _Keys(),
+            batch_sampler=[[(int(turn), int(row)) for turn, row in keys] for keys in mine],
+            collate_fn=self.collator,
+            num_workers=self.config.dataloader_num_workers,
+            worker_init_fn=_outlast_sigterm,
+            generator=torch.Generator(),  # not the one that dropout draws from: resuming makes a new loader
         )
+        with _sigterm_held_back():
+            return iter(loader)
+
+
+@contextmanager
+def _sigterm_held_back() -> Iterator[None]:
+    """Processes that are begun here are begun so, too: no signal meets them before they know what to do with it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _outlast_sigterm(_: int) -> None:
-    """A signal to the whole group ends the trainer when it has saved, and then its workers."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """A worker lives on for a while: a signal to the whole group ends the trainer when it has saved, and then it."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(OUTLASTED))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 class _Keys:
