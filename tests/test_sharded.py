@@ -45,8 +45,12 @@ def test_sharded_processes_train_as_one_with_the_doubled_batch(tmp_path, tiny_en
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    for place in ("", "/checkpoint-3"):
-        assert_equal_weights(f"{config.output_dir}{place}", f"{folder}/sharded{place}", atol=1e-5)
+    made = checkpoint.list_checkpoints(config.output_dir)
+    assert made and [path.name for path in made] == [
+        path.name for path in checkpoint.list_checkpoints(folder / "sharded")
+    ]
+    for place in ("", *(path.name for path in made)):
+        assert_equal_weights(Path(config.output_dir) / place, folder / "sharded" / place, atol=1e-5)
 
 
 @pytest.mark.parametrize("sub_batch_size", [None, 1])

@@ -42,7 +42,7 @@ def read_lines(path: str | Path) -> list[dict]:
 
 
 def small_run(folder: Path, encoder: Path, rows: int = 14) -> TrainConfig:
-    """Eight updates of a tiny encoder on fourteen rows, into folder/out."""
+    """Two epochs of a tiny encoder, of fourteen rows eight updates, into folder/out."""
     return TrainConfig(
         output_dir=str(folder / "out"),
         model_name_or_path=str(encoder),

@@ -12,12 +12,7 @@ from bioemb.evaluation.hub import hub_is_reachable, offline, require_data
 from bioemb.evaluation.running import load_data
 
 NO_TEXTS = {"id", "_id", "idx", "label", "labels", "label_text", "lang", "language", "score", "split", "subset"}
-INPUTS = (
-    "input_column_name",
-    "input1_column_name",
-    "input2_column_name",
-    "column_names",
-)  # a task's own words for its texts
+INPUTS = ("input_column_name", "input1_column_name", "input2_column_name", "column_names")  # of a task
 
 
 class EvaluationText(NamedTuple):

@@ -78,8 +78,9 @@ def distinct_passages(files: Sequence[Path]) -> Iterator[tuple[str, str]]:
 
 def _files_of(path: Path) -> list[Path]:
     """The files of an entry; of a folder in BEIR's layout the passages alone."""
-    corpora = sorted(path.glob("corpus.jsonl*")) if path.is_dir() else []
-    return corpora[:1] or list_files(path, (*RECORD_SUFFIXES, *TEXT_SUFFIXES))
+    corpora = (path / f"corpus.jsonl{end}" for end in ("", ".gz", ".zst"))
+    found = next(filter(Path.is_file, corpora), None)
+    return [found] if found else list_files(path, (*RECORD_SUFFIXES, *TEXT_SUFFIXES))
 
 
 def _passages_of(path: Path) -> Iterator[tuple[str, str]]:

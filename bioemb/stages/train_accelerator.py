@@ -23,12 +23,13 @@ def make_accelerator(config: TrainConfig):
     if precision == "fp16" and not on_gpu:
         precision, name = ("bf16", "bfloat16") if has_bf16(device) else ("no", "float32")
         logger.warning("--fp16 needs a GPU; there is none here, so %s stands in for it", name)
-    uses_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" and on_gpu
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" and not on_gpu:
+    wants_deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
+    if wants_deepspeed and not on_gpu:
         logger.warning("accelerate runs DeepSpeed on GPUs; there is none here, so training goes on without it")
     _check_tracker(config.report_to)
     patience = InitProcessGroupKwargs(timeout=PATIENCE)  # to read the examples takes the first process a while
     AcceleratorState._reset_state(reset_partial_state=True)  # or a recipe's second training could not have another one
+    accumulation = None if wants_deepspeed and on_gpu else GradientAccumulationPlugin(num_steps=1)  # the trainer's own
     try:
         accelerator = Accelerator(
             mixed_precision=precision,
@@ -36,7 +37,7 @@ def make_accelerator(config: TrainConfig):
             log_with=None if config.report_to == "none" else config.report_to,
             project_dir=config.output_dir,
             kwargs_handlers=[patience],
-            gradient_accumulation_plugin=None if uses_deepspeed else GradientAccumulationPlugin(num_steps=1),
+            gradient_accumulation_plugin=accumulation,
         )
     except (ImportError, ValueError) as error:  # DeepSpeed or its configuration, which are looked for here
         raise ConfigError(f"accelerate: {error}") from error
